@@ -1,0 +1,99 @@
+"""Fine-tune diffusion models on physics: verified PDE rewards, back-propagated straight through the sampling chain."""
+
+from pirf import operators, presets, problems, rewards, schedules, testing
+from pirf.backprop import Full, GradientStrategy, LastSteps, LayerTruncated, Loss
+from pirf.data import Fields
+from pirf.denoisers import Denoiser, GaussianDenoiser, Handover, UNet
+from pirf.denoisers.storage import load, save, shipped
+from pirf.errors import InputError, NumericalError
+from pirf.experiments import Comparison, Entry, compare
+from pirf.grids import Axis, Grid
+from pirf.guidance import DPS, Guidance, Term
+from pirf.inference import sample
+from pirf.noise import Noise
+from pirf.operators import Dirichlet, Neumann, Periodic
+from pirf.problems import Problem
+from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
+from pirf.rewards import ConditionalPDEReward, Given, PDEReward, Poisson, ResidualReward, Reward, Scaled, Sum, balance
+from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, Sampler
+from pirf.scaling import Scaling
+from pirf.schedules import EDM, Schedule
+from pirf.tensors import Condition, Field, Residual, Score
+from pirf.training import Constant, Cosine, Rate, Tuning, finetune, pretrain, tune
+from pirf.verify import Certificate, verify
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DPS",
+    "EDM",
+    "Ancestral",
+    "Axis",
+    "Certificate",
+    "Chain",
+    "Comparison",
+    "Condition",
+    "ConditionalPDEReward",
+    "Constant",
+    "Cosine",
+    "Denoiser",
+    "Dirichlet",
+    "Distillation",
+    "Entry",
+    "Euler",
+    "Field",
+    "Fields",
+    "Full",
+    "GaussianDenoiser",
+    "Given",
+    "GradientStrategy",
+    "Grid",
+    "Guidance",
+    "Handover",
+    "Heun",
+    "InputError",
+    "LastSteps",
+    "LayerTruncated",
+    "Loss",
+    "Multistep",
+    "Neumann",
+    "Noise",
+    "NumericalError",
+    "PDEReward",
+    "Periodic",
+    "Poisson",
+    "Problem",
+    "Rate",
+    "Regularizer",
+    "Residual",
+    "ResidualReward",
+    "Reward",
+    "Sampler",
+    "Scaled",
+    "Scaling",
+    "Schedule",
+    "Score",
+    "Sum",
+    "Term",
+    "Together",
+    "Tuning",
+    "UNet",
+    "WeightAnchor",
+    "__version__",
+    "balance",
+    "compare",
+    "finetune",
+    "load",
+    "operators",
+    "presets",
+    "pretrain",
+    "problems",
+    "rewards",
+    "sample",
+    "save",
+    "schedules",
+    "shipped",
+    "testing",
+    "tune",
+    "verify",
+]

@@ -1,0 +1,5 @@
+"""``python -m pirf``."""
+
+from pirf.cli import main
+
+main()

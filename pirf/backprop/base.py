@@ -1,0 +1,110 @@
+r"""The seam between a chain and an optimizer: chain × reward × noise → :math:`L(\theta)` with its gradient.
+
+A pathwise strategy differentiates :math:`L = -\overline{r(x_N)}` straight through (a part of) the chain and implements only
+``rollout``.  Strategies that learn something beside the denoiser keep it in an explicit state.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, final
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from pirf.denoisers import Denoiser
+from pirf.errors import InputError, NumericalError
+from pirf.noise import Noise
+from pirf.rewards import Reward
+from pirf.samplers import Chain, State
+from pirf.tensors import Condition, Field, Score
+
+__all__ = ["GradientStrategy", "Loss", "Pathwise", "Rollout", "score"]
+
+Visited = tuple[float, Field]
+
+
+@final
+@attrs.frozen(eq=False)
+class Loss:
+    """What one update needs: the value to differentiate, what was visited on the way, and what it cost per sample."""
+
+    value: Tensor
+    score: float
+    states: tuple[Visited, ...] = ()
+    evaluations: int = 0
+    vjps: int = 0
+    state: Any = None
+
+
+@final
+@attrs.frozen(eq=False)
+class Rollout:
+    """The final state with its graph, and the (level, detached x) from which the graded steps departed."""
+
+    x: Field
+    states: tuple[Visited, ...]
+
+
+class GradientStrategy(ABC):
+    """Frozen: which steps, layers and estimator carry gradient."""
+
+    def trainable(self, denoiser: Denoiser) -> list[nn.Parameter]:
+        """What the optimizer gets.  Default: all that may be tuned."""
+        return denoiser.tunable()
+
+    def init(self, chain: Chain, reward: Reward, noise: Noise) -> Any:
+        """The state of a strategy that learns something itself.  Default: none."""
+        return None
+
+    def first_graded(self, chain: Chain) -> int:
+        """The earliest step that carries gradient; all before it is a prefix."""
+        return 0
+
+    @abstractmethod
+    def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
+        """The loss of the samples of ``noise``."""
+
+
+class Pathwise(GradientStrategy):
+    """Reward gradients through the chain itself; needs a differentiable reward."""
+
+    @abstractmethod
+    def rollout(self, chain: Chain) -> Rollout:
+        """From the chain's noise to x_N, with a graph over the steps that this strategy differentiates."""
+
+    def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
+        """−mean score of the final samples, in physical units."""
+        keyed = attrs.evolve(chain, noise=noise, tally=type(chain.tally)())
+        rollout = self.rollout(keyed)
+        scores = score(reward, keyed.physical(rollout.x), keyed.condition)
+        if not scores.requires_grad:
+            raise InputError(
+                f"{type(self).__name__} needs a differentiable reward and trainable steps",
+                got=f"a score without gradient from {reward!r}",
+                why="the final sample does not depend on any trainable weight, or the reward stops its gradient",
+                hint="a PDEReward, and more differentiated steps",
+            )
+        chain.tally.evaluations += keyed.tally.evaluations
+        graded = keyed.tally.evaluations - keyed.tally.ungraded
+        return Loss(-scores.mean(), float(scores.detach().mean()), rollout.states, keyed.tally.evaluations, graded, state)
+
+
+def visitor(into: list[Visited], chain: Chain) -> Any:
+    """A ``visit`` for :meth:`Chain.run` that notes (level, detached x)."""
+
+    def visit(k: int, state: State) -> None:
+        into.append((chain.levels[k], state.x.detach()))
+
+    return visit
+
+
+def score(reward: Reward, fields: Field, condition: Condition | None) -> Score:
+    """The scores, refused before any harm when one of them is not finite."""
+    scores = reward(fields, condition)
+    if not bool(torch.isfinite(scores).all()):
+        bad = [c for c in range(fields.shape[1]) if not bool(torch.isfinite(fields[:, c]).all())]
+        where = f"channel(s) {bad} of the sample are not finite" if bad else "the fields are finite, their score is not"
+        raise NumericalError(f"{reward!r} gave {float(scores.detach().mean())}: {where}; weights untouched. Try a smaller lr.")
+    return scores

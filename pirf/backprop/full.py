@@ -1,0 +1,49 @@
+r"""Gradients through every step (DRaFT): :math:`\nabla_\theta\, r(x_N)` with all of
+:math:`\Psi_{N-1} \circ \dots \circ \Psi_0` in the graph.
+
+With ``segments`` the chain is cut into that many pieces whose activations are recomputed in the backward pass
+(``torch.utils.checkpoint``): memory of one piece plus one state per cut, one more forward pass, bit-equal gradients.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import final
+
+import attrs
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from pirf.backprop.base import Pathwise, Rollout, Visited, visitor
+from pirf.samplers import Chain, State
+
+__all__ = ["Full"]
+
+
+@final
+@attrs.frozen
+class Full(Pathwise):
+    """All N steps; ``segments=None`` keeps every activation, ``segments=N`` recomputes step by step."""
+
+    segments: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(1)))
+
+    def rollout(self, chain: Chain) -> Rollout:
+        """The whole chain, in the graph."""
+        visited: list[Visited] = []
+        state = chain.initial()
+        if self.segments is None:
+            return Rollout(chain.run(state, visit=visitor(visited, chain)).x, tuple(visited))
+        cuts = [round(i * chain.steps / min(self.segments, chain.steps)) for i in range(min(self.segments, chain.steps) + 1)]
+        for start, stop in pairwise(cuts):
+            visited.append((chain.levels[start], state.x.detach()))
+            state = self._piece(chain, state, start, stop)
+        return Rollout(state.x, tuple(visited))
+
+    @staticmethod
+    def _piece(chain: Chain, state: State, start: int, stop: int) -> State:
+        def piece(x: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
+            moved = chain.run(State(x, memory), start, stop)
+            return (moved.x, *moved.memory)
+
+        x, *memory = checkpoint(piece, state.x, *state.memory, use_reentrant=False)
+        return State(x, tuple(memory))

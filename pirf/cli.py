@@ -1,0 +1,116 @@
+"""Thin verbs over the Python API.  Bad input exits with 2 and one line, FAIL with 1, PARTIAL with 3."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pirf import problems
+from pirf.denoisers import storage
+from pirf.errors import InputError, NumericalError
+from pirf.experiments import compare as compare_models
+from pirf.presets import pretraining
+from pirf.problems import Problem
+from pirf.rewards import legacy
+from pirf.samplers import Heun
+from pirf.training import pretrain as pretrain_model
+from pirf.verify import verify as certify
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+_PROBLEMS: dict[str, Callable[[int], Problem]] = {"poisson": problems.poisson}
+
+Name = Annotated[str, typer.Argument(help=f"one of: {', '.join(_PROBLEMS)}")]
+Size = Annotated[int, typer.Option(help="points per axis")]
+AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+
+
+def _problem(name: str, n: int) -> Problem:
+    if name not in _PROBLEMS:
+        raise InputError(
+            "a known problem is needed", got=repr(name), why="the name is not in the list", hint=", ".join(_PROBLEMS)
+        )
+    return _PROBLEMS[name](n)
+
+
+@app.command()
+def verify(
+    name: Name,
+    n: Size = 32,
+    released: Annotated[bool, typer.Option(help="judge the residual of the published code instead")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the certificate of a problem's reward."""
+    problem = _problem(name, n)
+    certificate = certify(problem, reward=legacy.ReleasedPoisson(problem.grid) if released else None)
+    typer.echo(json.dumps(certificate.as_dict(), indent=1) if as_json else str(certificate))
+    raise typer.Exit(certificate.exit_code)
+
+
+@app.command()
+def pretrain(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="folder for the model; checkpoints go beside it, and the same call resumes")],
+    n: Size = 32,
+    seconds: Annotated[float | None, typer.Option(help="training time, instead of the recipe's")] = None,
+    seed: int = 0,
+) -> None:
+    """Train a base model by the recipe of the shipped one."""
+    problem = _problem(name, n)
+    recipe = pretraining(name, n)
+    if seconds is not None:
+        recipe["seconds"] = seconds
+    model = pretrain_model(problem, out=out / "checkpoints", seed=seed, **recipe)
+    table = compare_models(problem, {"base": model}, sampler=Heun(steps=20))
+    row = table["base"]
+    model.card = {
+        "problem": repr(problem),
+        "recipe": {k: str(v) for k, v in recipe.items()},
+        "seed": seed,
+        "updates": len(model.history),
+        "seconds": model.history[-1]["seconds"],
+        "hardware": "two CPU cores",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "sampler": repr(table.sampler),
+        "figures": row.as_dict(),
+    }
+    storage.save(model, out)
+    typer.echo(str(table))
+    typer.echo(f"saved to {out}")
+
+
+@app.command()
+def compare(
+    name: Name,
+    model: Annotated[list[str], typer.Option(help="a shipped name or a folder; repeat for several")],
+    n: Size = 32,
+    steps: int = 20,
+    samples: int = 256,
+    report: Annotated[Path | None, typer.Option(help="write a self-contained HTML page here")] = None,
+) -> None:
+    """Sample models from the same noise and print the table."""
+    problem = _problem(name, n)
+    table = compare_models(problem, {m: storage.load(m) for m in model}, sampler=Heun(steps=steps), samples=samples)
+    typer.echo(str(table))
+    if report is not None:
+        typer.echo(f"report: {table.report(report)}")
+
+
+def main() -> None:
+    """Entry point: our own refusals become one line and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        app()
+    except (InputError, NumericalError) as error:
+        typer.echo(f"pirf: {error}", err=True)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Where training fields come from: a problem draws fresh ones for ever, an array is reshuffled every epoch."""
+
+from __future__ import annotations
+
+from typing import Protocol, final, runtime_checkable
+
+import attrs
+import numpy as np
+import torch
+
+from pirf.errors import InputError
+from pirf.scaling import Scaling
+from pirf.tensors import Field
+
+__all__ = ["Fields", "Source"]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Anything that hands out physical fields by index: a :class:`pirf.problems.Problem`, or :class:`Fields`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+
+    @property
+    def scaling(self) -> Scaling:
+        """Physical to normalised units."""
+
+    def sample(self, count: int, seed: int = 0, start: int = 0) -> Field:
+        """Fields number start … start + count − 1 of the stream with this seed."""
+
+
+@final
+@attrs.frozen(eq=False, repr=False)
+class Fields:
+    """An array of physical fields ``(sample, channel, *grid)``; every pass through it is a new keyed permutation."""
+
+    fields: Field = attrs.field()
+    scaling: Scaling = attrs.field(default=attrs.Factory(lambda self: Scaling.fit(self.fields), takes_self=True))
+
+    @fields.validator
+    def _usable(self, _: object, fields: Field) -> None:
+        if fields.ndim < 3 or len(fields) == 0 or not bool(torch.isfinite(fields).all()):
+            raise InputError(
+                "training needs finite fields of shape (sample, channel, *grid)",
+                got=f"shape {tuple(fields.shape)}" + (" with NaN or infinity" if fields.numel() and fields.ndim > 2 else ""),
+                why="an empty or non-finite set would train a model of nothing",
+                hint="torch.isfinite(fields).flatten(1).all(1) to find the bad samples",
+            )
+
+    def __repr__(self) -> str:
+        return f"Fields(<{'×'.join(map(str, self.fields.shape))}>)"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.fields.shape[1:])
+
+    def sample(self, count: int, seed: int = 0, start: int = 0) -> Field:
+        """Samples of consecutive epochs, each a permutation keyed by (seed, epoch)."""
+        size = len(self.fields)
+        epochs = range(start // size, (start + count - 1) // size + 1)
+        order = np.concatenate(
+            [np.random.Generator(np.random.Philox(key=[seed, 0xE90C4], counter=[0, 0, 0, e])).permutation(size) for e in epochs]
+        )
+        first = start - epochs[0] * size
+        return self.fields[torch.from_numpy(order[first : first + count])]

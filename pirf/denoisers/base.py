@@ -1,0 +1,151 @@
+r"""The seam between networks and everything else: :math:`D(x, \sigma, c) \to \hat x_0`, in normalised units.
+
+A :class:`Denoiser` knows its preconditioning, its stages and its scaling, and nothing of samplers or rewards.  A
+:class:`Staged` one can stop after its trunk, so that "train the last stage only" has a meaning at every resolution.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor, nn
+
+from pirf.errors import InputError
+from pirf.scaling import Scaling
+from pirf.tensors import Condition, Field, Level
+
+__all__ = ["Denoiser", "FrozenTrunk", "Staged"]
+
+
+class Denoiser(nn.Module, ABC):
+    """x, σ, condition → estimate of x0.  Carries the shape of one sample and the :class:`Scaling` to physical units."""
+
+    def __init__(self, shape: Sequence[int], scaling: Scaling | None = None) -> None:
+        super().__init__()
+        self.shape = tuple(int(n) for n in shape)
+        self.scaling = scaling or Scaling.identity(self.shape[0])
+        self.card: dict[str, Any] = {}
+        self.history: list[dict[str, float]] = []
+        if len(self.scaling.scale) != self.shape[0]:
+            raise InputError(
+                f"a scaling with {self.shape[0]} channel(s) is needed",
+                got=f"{len(self.scaling.scale)}",
+                why=f"the denoiser's samples have shape {self.shape}",
+                hint="the scaling of the problem whose channels the denoiser models",
+            )
+
+    @abstractmethod
+    def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
+        """The estimate of the clean sample."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field: ...
+
+    @property
+    def cost(self) -> int:
+        """Network evaluations that one call makes."""
+        return 1
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor with the denoiser's dtype and device."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            if tensor.is_floating_point():
+                return tensor
+        return torch.empty(0)
+
+    def for_step(self, departure: float) -> Denoiser:
+        """The network to which the whole step that departs from this noise level belongs."""
+        return self
+
+    def admit(self, levels: Sequence[float]) -> None:
+        """Refuse noise levels for which this denoiser was not made.  Default: all are fine."""
+
+    def tunable(self) -> list[nn.Parameter]:
+        """What fine-tuning may change.  Default: every parameter."""
+        return list(self.parameters())
+
+    def last_stages(self, count: int) -> list[nn.Parameter]:
+        """The tunable parameters of the last ``count`` stages."""
+        raise self._stageless()
+
+    def frozen_trunk(self, count: int) -> Denoiser:
+        """The same function with everything before the last ``count`` stages out of the graph where that is exact."""
+        raise self._stageless()
+
+    def _stageless(self) -> InputError:
+        return InputError(
+            "layer truncation needs a denoiser with named stages",
+            got=type(self).__name__,
+            why="only the network knows where its trunk ends",
+            hint="a subclass of pirf.denoisers.Staged, such as UNet",
+        )
+
+
+class Staged(Denoiser):
+    """A denoiser that names its stages and can stop between two of them: forward = head ∘ trunk."""
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages, in the order of evaluation."""
+
+    @abstractmethod
+    def stage_parameters(self, name: str) -> list[nn.Parameter]:
+        """The parameters of one stage."""
+
+    @abstractmethod
+    def trunk(self, x: Field, sigma: Level, condition: Condition | None, last: int) -> tuple[Tensor, ...]:
+        """The features that enter the last ``last`` stages."""
+
+    @abstractmethod
+    def head(self, x: Field, sigma: Level, features: tuple[Tensor, ...], last: int) -> Field:
+        """The last ``last`` stages and the preconditioning."""
+
+    def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
+        """All stages."""
+        return self.head(x, sigma, self.trunk(x, sigma, condition, 1), 1)
+
+    def last_stages(self, count: int) -> list[nn.Parameter]:
+        """The parameters of the last ``count`` stages."""
+        self._check_stages(count)
+        return [p for name in self.stages[-count:] for p in self.stage_parameters(name)]
+
+    def frozen_trunk(self, count: int) -> Denoiser:
+        """The trunk out of the graph whenever the incoming state carries no gradient."""
+        self._check_stages(count)
+        return FrozenTrunk(self, count)
+
+    def _check_stages(self, count: int) -> None:
+        if not 1 <= count <= len(self.stages):
+            raise InputError(
+                f"between 1 and {len(self.stages)} stages can be trained",
+                got=count,
+                why=f"the stages of this network are {', '.join(self.stages)}",
+                hint="LayerTruncated(inner, stages=1)",
+            )
+
+
+@final
+class FrozenTrunk(Denoiser):
+    """The trunk runs without gradient exactly when the incoming x needs none; with a state gradient it stays in.
+
+    Dropping the state path instead would give a wrong gradient as soon as two evaluations are chained.
+    """
+
+    def __init__(self, inner: Staged, stages: int) -> None:
+        super().__init__(inner.shape, inner.scaling)
+        self.inner = inner
+        self.count = stages
+
+    def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
+        """Equal to the inner denoiser's value, always."""
+        if x.requires_grad:
+            return self.inner(x, sigma, condition)
+        with torch.no_grad():
+            features = self.inner.trunk(x, sigma, condition, self.count)
+        return self.inner.head(x, sigma, features, self.count)

@@ -1,0 +1,95 @@
+r"""Models on disk: ``weights.safetensors`` beside ``card.json``.  Nothing that is read can execute anything.
+
+The card says how to build the network, in which units it works, and how it was trained.  ``load`` takes a folder, or the
+name of a model that comes with the package.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from pirf.denoisers.base import Denoiser
+from pirf.denoisers.handover import Handover
+from pirf.denoisers.unet import UNet
+from pirf.errors import InputError
+from pirf.scaling import Scaling
+
+__all__ = ["load", "save", "shipped"]
+
+FORMAT = "pirf-model-1"
+_MODELS = Path(__file__).parent.parent / "models"
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the models that come with the package."""
+    return tuple(sorted(card.parent.name for card in _MODELS.glob("*/card.json")))
+
+
+def save(model: Denoiser, folder: str | Path) -> Path:
+    """Write weights and card into ``folder``."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    card = {"format": FORMAT, "architecture": _describe(model), "facts": model.card, "history": _thinned(model.history)}
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()},
+        folder / "weights.safetensors",
+    )
+    (folder / "card.json").write_text(json.dumps(card, indent=1))
+    return folder
+
+
+def load(name: str | Path) -> Denoiser:
+    """The model in a folder, or one of :func:`shipped`, in evaluation mode on the CPU."""
+    folder = Path(name) if (Path(name) / "card.json").exists() else _MODELS / str(name)
+    try:
+        card = json.loads((folder / "card.json").read_text())
+        if card["format"] != FORMAT:
+            raise ValueError(f"the format is {card['format']!r}, not {FORMAT!r}")
+        model = _build(card["architecture"])
+        model.load_state_dict(load_file(folder / "weights.safetensors"))
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            "a model folder with card.json and weights.safetensors is needed",
+            got=f"{str(name)!r}",
+            why=reason,
+            hint=f"one of the shipped models ({', '.join(shipped()) or 'none'}), or a folder written by pirf.save",
+        ) from error
+    model.card, model.history = card["facts"], card["history"]
+    return model.eval()
+
+
+def _describe(model: Denoiser) -> dict[str, Any]:
+    units = {"shape": model.shape, "shift": model.scaling.shift, "scale": model.scaling.scale}
+    if isinstance(model, UNet):
+        return {"kind": "UNet", **units, "config": model.config}
+    if isinstance(model, Handover):
+        parts = {"base": _describe(model.base), "tuned": _describe(model.tuned)}
+        return {"kind": "Handover", **parts, "below": model.below, "channels": model.channels, "levels": model.levels}
+    raise InputError(
+        "a model of the package is needed for saving",
+        got=type(model).__name__,
+        why="its card could not say how to build it",
+        hint="saving its state_dict yourself, or the denoiser inside it",
+    )
+
+
+def _build(architecture: Mapping[str, Any]) -> Denoiser:
+    if architecture["kind"] == "UNet":
+        return UNet(architecture["shape"], Scaling(architecture["shift"], architecture["scale"]), **architecture["config"])
+    if architecture["kind"] == "Handover":
+        base, tuned = _build(architecture["base"]), _build(architecture["tuned"])
+        return Handover(base, tuned, architecture["below"], architecture["channels"], architecture["levels"])
+    raise ValueError(f"unknown kind {architecture['kind']!r}")
+
+
+def _thinned(history: list[dict[str, float]], most: int = 200) -> list[dict[str, float]]:
+    """At most ``most`` records, evenly spread, the last one included."""
+    stride = max(1, -(-len(history) // most))
+    return history[::-1][::stride][::-1]

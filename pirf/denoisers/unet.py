@@ -1,0 +1,248 @@
+r"""A U-Net in named stages, of which EDM's DDPM++ layout is one configuration.
+
+Stages, in order: ``down0 … downL`` (full to lowest resolution), ``upL … up0``.  "The last stage" is ``up0``: the
+upsampling into the full resolution, its residual blocks, the output norm and the output convolution, whatever the
+resolution is.  The noise embedding belongs to ``down0``.
+
+``UNet.ddpmpp`` names the configuration of the released 128² models (54 M parameters); the default is a 0.71 M network that
+a CPU evaluates quickly at 32²: plain resampling (2×2 average, nearest neighbour) keeps bfloat16 fast as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pirf.denoisers.edm import Preconditioned
+from pirf.errors import InputError
+from pirf.scaling import Scaling
+from pirf.tensors import Condition
+
+__all__ = ["UNet"]
+
+
+def _init(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
+    """Xavier-uniform weights times ``gain``, zero bias."""
+    nn.init.xavier_uniform_(layer.weight, gain=gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _conv(inputs: int, outputs: int, kernel: int, gain: float = 1.0) -> nn.Module:
+    return _init(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), gain)
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    groups = next(g for g in range(max(1, min(32, channels // 4)), 0, -1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+class _Resample(nn.Module):
+    """Change of resolution by a factor of two: ``-1`` average pooling, ``+1`` nearest neighbour, ``0`` nothing."""
+
+    def __init__(self, direction: int) -> None:
+        super().__init__()
+        self.direction = direction
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.direction < 0:
+            return F.avg_pool2d(x, 2)
+        return F.interpolate(x, scale_factor=2, mode="nearest") if self.direction > 0 else x
+
+
+class _Attention(nn.Module):
+    """Self-attention over the points of the grid, one head, residual."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = _norm(channels)
+        self.qkv = _conv(channels, 3 * channels, 1, gain=math.sqrt(0.2))
+        self.proj = _conv(channels, channels, 1, gain=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # q, k and v are interleaved per channel: the order in which released checkpoints store them.
+        q, k, v = self.qkv(self.norm(x)).unflatten(1, (-1, 3)).flatten(3).transpose(1, 3).unbind(2)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        update: Tensor = self.proj(mixed.transpose(1, 2).reshape(x.shape))
+        return (x + update) * math.sqrt(0.5)
+
+
+class _Block(nn.Module):
+    """Residual block: norm, SiLU, resample, conv, + embedding, norm, SiLU, dropout, conv, skip, ×√½, attention."""
+
+    def __init__(
+        self, inputs: int, outputs: int, embedding: int, *, direction: int = 0, attention: bool = False, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.norm0, self.norm1 = _norm(inputs), _norm(outputs)
+        self.conv0, self.conv1 = _conv(inputs, outputs, 3), _conv(outputs, outputs, 3, gain=1e-5)
+        self.affine = _init(nn.Linear(embedding, outputs))
+        self.resample = _Resample(direction)
+        self.skip = _conv(inputs, outputs, 1) if direction or inputs != outputs else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.attention = _Attention(outputs) if attention else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv0(self.resample(F.silu(self.norm0(x))))
+        h = h + self.affine(embedding)[:, :, None, None]
+        h = self.conv1(self.dropout(F.silu(self.norm1(h))))
+        out: Tensor = self.attention((h + self.skip(self.resample(x))) * math.sqrt(0.5))
+        return out
+
+
+class _Embedding(nn.Module):
+    """Sinusoids of c_noise at geometric frequencies, then two linear layers."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        frequencies = (1 / 10000) ** (torch.arange(channels // 2) / max(channels // 2 - 1, 1))
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.frequencies: Tensor
+        self.linear0, self.linear1 = _init(nn.Linear(channels, width)), _init(nn.Linear(width, width))
+
+    def forward(self, c_noise: Tensor) -> Tensor:
+        angles = c_noise.to(self.frequencies.dtype)[:, None] * self.frequencies
+        waves = torch.cat([angles.sin(), angles.cos()], 1)
+        out: Tensor = F.silu(self.linear1(F.silu(self.linear0(waves))))
+        return out
+
+
+@final
+class UNet(Preconditioned):
+    """Encoder and decoder with skip connections; ``multipliers`` set the width of each level, ``attention`` the
+    resolutions that attend.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        scaling: Scaling | None = None,
+        *,
+        channels: int = 24,
+        multipliers: Sequence[int] = (1, 2, 2),
+        blocks: int = 1,
+        attention: Sequence[int] = (8,),
+        dropout: float = 0.0,
+        sigma_data: float = 0.5,
+    ) -> None:
+        super().__init__(shape, scaling, sigma_data)
+        factor = 2 ** (len(multipliers) - 1)
+        if len(self.shape) != 3 or any(n % factor for n in self.shape[1:]):
+            raise InputError(
+                f"a shape (channels, height, width) divisible by {factor} is needed",
+                got=self.shape,
+                why=f"{len(multipliers)} levels halve the grid {len(multipliers) - 1} times",
+                hint="fewer multipliers, or another grid",
+            )
+        self.config = {
+            "channels": channels,
+            "multipliers": tuple(multipliers),
+            "blocks": blocks,
+            "attention": tuple(attention),
+            "dropout": dropout,
+            "sigma_data": sigma_data,
+        }
+        fields, height = self.shape[0], self.shape[1]
+        widths = [channels * m for m in multipliers]
+        levels = range(len(widths))
+        width = 4 * channels
+
+        def block(inputs: int, outputs: int, level: int, *, direction: int = 0, attend: bool | None = None) -> _Block:
+            here = height >> level in attention if attend is None else attend
+            return _Block(inputs, outputs, width, direction=direction, attention=here, dropout=dropout)
+
+        self.embedding = _Embedding(channels, width)
+        self.stem = _conv(fields, channels, 3)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips, current = [channels], channels
+        for level in levels:
+            stage = nn.ModuleList()
+            if level:
+                # Blocks that change the resolution do not attend: the layout of DDPM++.
+                stage.append(block(current, current, level, direction=-1, attend=False))
+                skips.append(current)
+            for _ in range(blocks):
+                stage.append(block(current, widths[level], level))
+                current = widths[level]
+                skips.append(current)
+            self.down.append(stage)
+        for level in reversed(levels):
+            stage = nn.ModuleList()
+            if level == levels[-1]:
+                stage += [block(current, current, level, attend=True), block(current, current, level, attend=False)]
+            else:
+                stage.append(block(current, current, level, direction=1, attend=False))
+            for i in range(blocks + 1):
+                attend = i == blocks and height >> level in attention
+                stage.append(block(current + skips.pop(), widths[level], level, attend=attend))
+                current = widths[level]
+            self.up.append(stage)
+        self.out_norm, self.out = _norm(current), _conv(current, fields, 3, gain=1e-5)
+        self._entry = [2, *[1] * (len(widths) - 1)]  # blocks of each decoder stage that take no skip
+
+    @classmethod
+    def ddpmpp(cls, shape: Sequence[int], scaling: Scaling | None = None, dropout: float = 0.1) -> UNet:
+        """EDM's DDPM++ configuration: 128 channels, multipliers 1, 2, 2, 2, four blocks, attention at 16²."""
+        return cls(shape, scaling, channels=128, multipliers=(1, 2, 2, 2), blocks=4, attention=(16,), dropout=dropout)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """``down0 … downL, upL … up0``."""
+        depth = len(self.down)
+        return (*(f"down{i}" for i in range(depth)), *(f"up{i}" for i in reversed(range(depth))))
+
+    def stage_parameters(self, name: str) -> list[nn.Parameter]:
+        """The parameters of one stage; ``down0`` owns the embedding and the stem, ``up0`` the output layers."""
+        index = self.stages.index(name)
+        depth = len(self.down)
+        modules = [self.down[index] if index < depth else self.up[index - depth]]
+        if index == 0:
+            modules += [self.embedding, self.stem]
+        if index == 2 * depth - 1:
+            modules += [self.out_norm, self.out]
+        return [p for module in modules for p in module.parameters()]
+
+    def encode(self, x: Tensor, c_noise: Tensor, condition: Condition | None, last: int) -> tuple[Tensor, ...]:
+        """Everything before the last ``last`` stages: (embedding, h, remaining skips…)."""
+        if condition is not None:
+            raise InputError(
+                "this UNet is unconditional",
+                got=f"a condition with {', '.join(condition)}",
+                why="it has no input for it and would ignore it silently",
+                hint="condition=None",
+            )
+        state: tuple[Tensor, ...] = (self.embedding(c_noise), self.stem(x))
+        state = (*state, state[1])
+        for index in range(len(self.stages) - last):
+            state = self._stage(index, state)
+        return state
+
+    def decode(self, features: tuple[Tensor, ...], last: int) -> Tensor:
+        """The last ``last`` stages, norm and output convolution."""
+        for index in range(len(self.stages) - last, len(self.stages)):
+            features = self._stage(index, features)
+        out: Tensor = self.out(F.silu(self.out_norm(features[1])))
+        return out
+
+    def _stage(self, index: int, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        embedding, h, *skips = state
+        depth = len(self.down)
+        if index < depth:
+            for block in self._blocks(self.down, index):
+                h = block(h, embedding)
+                skips.append(h)
+        else:
+            entry = self._entry[index - depth]
+            for i, block in enumerate(self._blocks(self.up, index - depth)):
+                h = block(torch.cat([h, skips.pop()], 1) if i >= entry else h, embedding)
+        return (embedding, h, *skips)
+
+    @staticmethod
+    def _blocks(stages: nn.ModuleList, index: int) -> nn.ModuleList:
+        return cast(nn.ModuleList, stages[index])

@@ -1,0 +1,235 @@
+r"""An honest comparison: the same problem, the same initial noise and the same truth for every model, one row each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+import torch
+from rich.console import Console
+from rich.table import Table as RichTable
+from torch import Tensor
+
+from pirf.denoisers import Denoiser
+from pirf.errors import InputError
+from pirf.inference import draw
+from pirf.metrics import Adherence, Fidelity, adherence, alarms, fidelity
+from pirf.plotting import curves, frontier, gallery, png
+from pirf.problems import Problem
+from pirf.report import Page
+from pirf.samplers import Sampler
+from pirf.tensors import Field
+from pirf.verify import Certificate
+
+__all__ = ["Comparison", "Entry", "Result", "compare"]
+
+
+@final
+@attrs.frozen(eq=False)
+class Entry:
+    """A model with what is known about it: another sampler than the table's, the budget it had, a remark."""
+
+    model: Denoiser
+    sampler: Sampler | None = None
+    tuning_seconds: float = 0.0
+    note: str = ""
+
+
+@final
+@attrs.frozen(eq=False)
+class Result:
+    """One row: what it costs, how it obeys, how faithful it is, what it has been paid for."""
+
+    name: str
+    adherence: Adherence
+    fidelity: Fidelity
+    """Distances in truth-against-truth units."""
+    alarms: tuple[str, ...]
+    evaluations: float = 0.0
+    vjps: float = 0.0
+    seconds: float = 0.0
+    tuning_seconds: float = 0.0
+    note: str = ""
+    fields: Field = attrs.field(factory=lambda: torch.empty(0), repr=False)
+    """The first few samples, for pictures."""
+    history: tuple[Mapping[str, float], ...] = attrs.field(default=(), repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures, for JSON."""
+        keep = attrs.asdict(self, recurse=True)
+        return {k: v for k, v in keep.items() if k not in ("fields", "history")}
+
+
+COLUMNS: Mapping[str, str] = {
+    "method": "",
+    "evals": "network evaluations per sample; +v: vector-Jacobian products",
+    "ms": "milliseconds per sample",
+    "tuning s": "seconds of tuning, search included",
+    "ρ": "mean MSE/S of the residual",
+    "ρ median": "",
+    "ρ≤τ": "share of samples with ρ ≤ 0.05",
+    "re-solve": "median relative distance of u from the solver's answer to the sample's own a",
+    "var": "variance over truth's, per channel",
+    "spectrum": "log-spectrum distance, truth against truth = 1",
+    "sliced-W": "sliced Wasserstein distance, truth against truth = 1",
+    "diversity": "mean pairwise distance over truth's",
+    "alarms": "",
+}
+
+
+@final
+@attrs.frozen(eq=False)
+class Comparison:
+    """The table.  ``print`` it, index it by name, write it as JSON or as a self-contained report."""
+
+    problem: Problem
+    sampler: Sampler
+    samples: int
+    seed: int
+    rows: tuple[Result, ...]
+
+    def __getitem__(self, name: str) -> Result:
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise InputError(
+            f"rows {', '.join(r.name for r in self.rows)} exist", got=name, why="there is no such row", hint=self.rows[0].name
+        )
+
+    def cells(self) -> list[list[str]]:
+        """The table as text, one list per row, in the order of :data:`COLUMNS`."""
+        return [_cells(row) for row in self.rows]
+
+    def __str__(self) -> str:
+        table = RichTable(
+            title=f"{self.problem!r}, {self.sampler!r}, {self.samples} samples, seed {self.seed}", title_justify="left"
+        )
+        for name in COLUMNS:
+            table.add_column(name, justify="left" if name in ("method", "alarms") else "right", no_wrap=name != "alarms")
+        for cells in self.cells():
+            table.add_row(*cells)
+        out = StringIO()
+        Console(file=out, width=168).print(table)
+        return out.getvalue()
+
+    def save(self, path: str | Path) -> Path:
+        """Every figure as JSON."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        head = {"problem": repr(self.problem), "sampler": repr(self.sampler), "samples": self.samples, "seed": self.seed}
+        path.write_text(json.dumps({**head, "rows": [row.as_dict() for row in self.rows]}, indent=1))
+        return path
+
+    def report(self, path: str | Path, *, title: str = "pirf", certificate: Certificate | None = None, calls: str = "") -> Path:
+        """One self-contained HTML page: the table, the fields and residuals, the trade-off, the training curves."""
+        page = Page(title)
+        page.text(f"{self.problem!r}, {self.sampler!r}, {self.samples} samples, seed {self.seed}")
+        page.table(COLUMNS, self.cells(), [bool(row.alarms) for row in self.rows])
+        page.glossary("What the columns say", {name: why for name, why in COLUMNS.items() if why})
+        if notes := {row.name: row.note for row in self.rows if row.note}:
+            page.glossary("Budgets", notes)
+        page.heading("One sample of every row")
+        page.picture(
+            "The same initial noise in every row but the first; columns share their colour scales.",
+            png(gallery(self.problem, {row.name: row.fields for row in self.rows})),
+        )
+        page.heading("Physics against fidelity")
+        # Truth itself sits at round-off, decades to the left.
+        points = {r.name: (r.adherence.rho, r.fidelity.sliced, bool(r.alarms)) for r in self.rows if r.evaluations}
+        page.picture("A low residual far from the data's law has been bought.", png(frontier(points)))
+        if trained := {row.name: row.history for row in self.rows if len(row.history) > 1}:
+            page.heading("Training")
+            page.picture("What each run optimised, in its own units.", png(curves(trained)))
+        if certificate is not None:
+            page.heading("Certificate of the reward")
+            page.code(str(certificate))
+        if calls:
+            page.heading("The calls that made this page")
+            page.code(calls)
+        return page.write(Path(path))
+
+
+def compare(
+    problem: Problem,
+    models: Mapping[str, Denoiser | Entry],
+    *,
+    sampler: Sampler,
+    samples: int = 256,
+    seed: int = 1_000_000,
+    batch: int = 64,
+    tolerance: float = 0.05,
+    progress: bool = True,
+) -> Comparison:
+    """Sample every model from the same noise and measure it against the same truth.
+
+    The first row is truth itself through the model's float32.  The seed is far from training seeds by default: neither the
+    noise nor the truth of the comparison has been seen.
+    """
+    if not models:
+        raise InputError("at least one model is needed", got="none", why="there is nothing to compare", hint='{"base": base}')
+    foreign = {k: e.shape for k, v in models.items() if (e := v.model if isinstance(v, Entry) else v).shape != problem.shape}
+    if foreign:
+        raise InputError(
+            f"models of fields with shape {problem.shape} are needed",
+            got=foreign,
+            why=f"the table is about {problem!r}",
+            hint="the problem that the models were trained on",
+        )
+    truth, other = problem.sample(samples, seed=seed), problem.sample(samples, seed=seed + 1)
+    unit = fidelity(other, truth)
+
+    def judge(name: str, fields: Tensor, **cost: Any) -> Result:
+        obeys = adherence(
+            fields,
+            problem.reward,
+            scale=problem.scale,
+            floor=problem.floor,
+            solve=problem.solve,
+            solved=problem.solved,
+            tolerance=tolerance,
+        )
+        faithful = fidelity(fields, truth).over(unit)
+        return Result(name, obeys, faithful, alarms(obeys, faithful), fields=fields[:4].cpu(), **cost)
+
+    as_float32 = problem.scaling.physical(problem.scaling.normalise(other).float())
+    rows = [judge("truth", as_float32)]
+    for name, value in models.items():
+        entry = value if isinstance(value, Entry) else Entry(value)
+        drawn = draw(entry.model, entry.sampler or sampler, samples, seed, batch=batch, progress=progress)
+        rows.append(
+            judge(
+                name,
+                drawn.fields,
+                evaluations=drawn.evaluations,
+                vjps=drawn.vjps,
+                seconds=drawn.seconds,
+                tuning_seconds=entry.tuning_seconds,
+                note=entry.note,
+                history=tuple(entry.model.history),
+            )
+        )
+    return Comparison(problem, sampler, samples, seed, tuple(rows))
+
+
+def _cells(row: Result) -> list[str]:
+    a, f = row.adherence, row.fidelity
+    cost = f"{row.evaluations:g}" + (f"+{row.vjps:g}v" if row.vjps else "")
+    return [
+        row.name,
+        cost if row.evaluations else "—",
+        f"{1e3 * row.seconds:.0f}" if row.seconds else "—",
+        f"{row.tuning_seconds:.0f}" if row.tuning_seconds else "—",
+        f"{a.rho:.3g}",
+        f"{a.rho_median:.3g}",
+        f"{100 * a.satisfied:.0f} %",
+        f"{100 * a.resolve:.2g} %",
+        " ".join(f"{v:.2f}" for v in f.variance),
+        f"{max(f.spectrum):.2f}",
+        f"{f.sliced:.2f}",
+        f"{f.diversity:.2f}",
+        ", ".join(row.alarms) or "none",
+    ]

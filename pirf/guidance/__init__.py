@@ -1,0 +1,6 @@
+"""What happens around a step and after the last one.  A guided model is a denoiser that chains dispatch on."""
+
+from pirf.guidance.base import Guidance, Term
+from pirf.guidance.dps import DPS
+
+__all__ = ["DPS", "Guidance", "Term"]

@@ -1,0 +1,99 @@
+"""Pictures of fields, residuals, training and trade-offs.  matplotlib is imported when the first one is drawn."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pirf.problems import Problem
+from pirf.tensors import Field
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["curves", "frontier", "gallery", "png"]
+
+
+def _figure(**options: Any) -> Figure:
+    """A figure outside pyplot: no global state, no display."""
+    from matplotlib.figure import Figure
+
+    return Figure(layout="constrained", **options)
+
+
+def png(figure: Figure, dpi: int = 110) -> str:
+    """A data URI, for pages that must stand alone."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def gallery(problem: Problem, fields: Mapping[str, Field], sample: int = 0) -> Figure:
+    """One row per model: every channel, the residual's magnitude, and the distance from the reference solution.
+
+    All columns share their colour scale between rows, so that a wrong row looks wrong.
+    """
+    shown = {name: x[sample : sample + 1].double().cpu() for name, x in fields.items()}
+    with torch.no_grad():
+        residuals = {name: problem.reward.residuals(x)[0, 0].abs() for name, x in shown.items()}
+    errors = {name: (x - problem.solve(x))[0, problem.solved[0]].abs() for name, x in shown.items()}
+    titles = [*problem.channels, f"|residual| / √S = {1:g} ↔ 10⁰", f"|{problem.channels[problem.solved[0]]} − S(a)|"]
+    figure = _figure(figsize=(2.3 * len(titles) + 1.2, 1.85 * len(shown) + 0.6))
+    axes = figure.subplots(len(shown), len(titles), squeeze=False)
+    limits = [max(float(x[0, c].abs().max()) for x in shown.values()) for c in range(len(problem.channels))]
+    worst = max(float(e.max()) for e in errors.values())
+    for row, (name, x) in enumerate(shown.items()):
+        images = []
+        for c in range(len(problem.channels)):
+            images.append(axes[row][c].imshow(x[0, c].T, origin="lower", cmap="RdBu_r", vmin=-limits[c], vmax=limits[c]))
+        decades = torch.log10(residuals[name] / problem.scale**0.5 + 1e-12)
+        images.append(axes[row][-2].imshow(decades.T, origin="lower", cmap="magma", vmin=-3, vmax=1))
+        images.append(axes[row][-1].imshow(errors[name].T, origin="lower", cmap="viridis", vmin=0, vmax=worst))
+        for column, image in enumerate(images):
+            axes[row][column].set_xticks([])
+            axes[row][column].set_yticks([])
+            figure.colorbar(image, ax=axes[row][column], fraction=0.046, pad=0.03).ax.tick_params(labelsize=6)
+            if row == 0:
+                axes[row][column].set_title("log₁₀ |residual|/√S" if column == len(titles) - 2 else titles[column], fontsize=9)
+        axes[row][0].set_ylabel(name.replace(", ", "\n"), fontsize=8)
+    return figure
+
+
+def curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Loss against seconds of training, one small panel per run: their rewards may be in different units."""
+    columns = min(3, len(histories))
+    rows = -(-len(histories) // columns)
+    figure = _figure(figsize=(3.6 * columns, 2.4 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis, (name, history) in zip(axes, histories.items(), strict=False):
+        seconds, loss = [h["seconds"] for h in history], [-h.get("score", -h["loss"]) for h in history]
+        axis.plot(seconds, loss, color="#9db7d5", linewidth=0.8)
+        window = max(1, len(loss) // 30)
+        smooth = torch.tensor(loss, dtype=torch.float64).unfold(0, window, 1).mean(1)
+        axis.plot(seconds[window - 1 :], smooth, color="#1f4e8c", linewidth=1.6)
+        axis.set(yscale="log", xlabel="seconds")
+        axis.set_title(f"{name}: −reward, {len(history)} updates", fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.3, which="both", linewidth=0.5)
+    for axis in axes[len(histories) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def frontier(points: Mapping[str, tuple[float, float, bool]]) -> Figure:
+    """(ρ, sliced-Wasserstein in units of data, alarm raised) per row; the good corner is bottom left."""
+    figure = _figure(figsize=(6.4, 4.0))
+    axis = figure.subplots()
+    for name, (rho, drift, alarmed) in points.items():
+        axis.scatter([rho], [drift], s=54, marker="X" if alarmed else "o", color="#b5352b" if alarmed else "#1f4e8c", zorder=3)
+        axis.annotate(name, (rho, drift), xytext=(6, 4), textcoords="offset points", fontsize=8)
+    axis.axhline(1.0, color="#777777", linewidth=0.8, linestyle="--")
+    axis.set(xscale="log", xlabel="ρ = MSE/S of the residual", ylabel="sliced-W, truth against truth = 1")
+    axis.set_title("● no alarm   ✕ an alarm was raised", fontsize=9)
+    axis.margins(x=0.18, y=0.15)
+    axis.grid(alpha=0.3, linewidth=0.5)
+    return figure

@@ -1,0 +1,166 @@
+r"""A problem is a grid, named channels, a law with its reference solver, a reward and a scaling, under one name.
+
+``problem.sample(count, seed)`` draws ground truth in physical units, float64, keyed by sample index: sample i depends on
+(seed, start + i) alone.  ``problem.scale`` is the constant S of ρ = MSE/S; ``problem.floor`` is what truth itself scores
+after a round trip through the model's normalised float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
+from typing import final
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pirf.denoisers import GaussianDenoiser
+from pirf.errors import InputError
+from pirf.grids import Grid
+from pirf.metrics import round_trip_floor
+from pirf.reference import poisson as poisson_solver
+from pirf.reference import random_fields
+from pirf.rewards import Poisson, ResidualReward
+from pirf.scaling import Scaling
+from pirf.tensors import Field
+
+__all__ = ["Problem", "poisson"]
+
+Array = NDArray[np.float64]
+FIT_SEED = 2**32 - 1  # the samples that fit the scaling; disjoint from any seed a user is likely to pick
+
+
+@final
+@attrs.frozen(slots=False, eq=False, repr=False)
+class Problem:
+    """One PDE, whole.  Two problems are the same when their call is."""
+
+    name: str
+    n: int
+    grid: Grid
+    channels: tuple[str, ...]
+    solved: tuple[int, ...]
+    reward: ResidualReward
+    scale: float
+    white: Callable[[range, int], Array]
+    """(indices, seed) → the white noise from which the given fields are made."""
+    law: Callable[[Array], Array]
+    """White noise → physical fields, given and solved channels."""
+    solve: Callable[[Field], Field]
+    """Fields → the same fields with the solved channels replaced by the reference solution."""
+    refine: Callable[[int], Problem]
+    """The same problem on another grid."""
+    manufactured: Callable[[Grid], Field] | None = None
+    """A smooth exact solution on any grid, for the order of convergence."""
+    impostors: Mapping[str, Callable[[Field], Field]] = attrs.field(factory=dict)
+    """Problem-specific non-solutions for the hackability table."""
+    off_law: Mapping[str, Callable[[int], Field]] = attrs.field(factory=dict)
+    """Valid states off the data's law: no residual can see them."""
+    solution_norm: ResidualReward | None = None
+    """The reward in the norm of the solution, where the problem is linear in the solved channel."""
+    gaussian: bool = False
+    """Whether the law is a linear map of white noise, so that the exact denoiser is known."""
+
+    def __repr__(self) -> str:
+        return f"pirf.problems.{self.name}(n={self.n})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return (len(self.channels), *self.grid.shape)
+
+    @property
+    def given(self) -> tuple[int, ...]:
+        """The channels that are not solved for."""
+        return tuple(c for c in range(len(self.channels)) if c not in self.solved)
+
+    def sample(self, count: int, seed: int = 0, start: int = 0) -> Field:
+        """Ground truth in physical units, float64, ``(count, channel, *grid)``."""
+        if count < 1 or start < 0:
+            raise InputError(
+                "at least one sample from a non-negative index is needed",
+                got=f"count={count}, start={start}",
+                why="samples are addressed by index",
+                hint="sample(64, seed=0)",
+            )
+        return torch.from_numpy(self.law(self.white(range(start, start + count), seed)))
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """Mean 0 and standard deviation ½ per channel, fitted once on samples of a reserved seed."""
+        return Scaling.fit(self.sample(512, seed=FIT_SEED))
+
+    @cached_property
+    def floor(self) -> float:
+        """Mean-square residual of truth after normalise → float32 → de-normalise."""
+        return round_trip_floor(self.reward, self.sample(64, seed=FIT_SEED - 1), self.scaling)
+
+    def oracle(self) -> GaussianDenoiser:
+        """The exact denoiser of a Gaussian law, float64."""
+        if not self.gaussian:
+            raise InputError(
+                "an exact denoiser exists for Gaussian laws only",
+                got=repr(self),
+                why="its fields are not a linear map of white noise",
+                hint="pirf.problems.poisson(n)",
+            )
+        points = int(np.prod(self.grid.shape))
+        unit = np.eye(points).reshape(points, *self.grid.shape)
+        columns = self.scaling.normalise(torch.from_numpy(self.law(unit)))
+        centre = self.scaling.normalise(torch.zeros(1, *self.shape, dtype=torch.float64))
+        return GaussianDenoiser.from_factor(self.shape, centre[0], (columns - centre).flatten(1).T, scaling=self.scaling)
+
+
+def poisson(n: int = 32) -> Problem:
+    """Δu = a, u = 0 on the boundary, a ~ GRF-N; channels (a, u).  See :mod:`pirf.rewards.poisson`."""
+    return _poisson(int(n))
+
+
+@lru_cache(maxsize=16)
+def _poisson(n: int) -> Problem:
+    if n < 4:
+        raise InputError("poisson needs a grid of at least 4×4 cells", got=n, why="its stencil has five points", hint="n=32")
+    grid = Grid.square(n)
+
+    def stack(a: Array) -> Array:
+        return np.stack([a, poisson_solver.solve(a)], 1)
+
+    def solve(x: Field) -> Field:
+        return torch.from_numpy(stack(x[:, 0].double().cpu().numpy()))
+
+    def manufactured(on: Grid) -> Field:
+        x, y = on.meshgrid()
+        u = torch.sin(torch.pi * x) * torch.sin(2 * torch.pi * y) * torch.exp(x)
+        # Δ(f·e^x) with f = sin(πx) sin(2πy): e^x (f_xx + 2 f_x + f + f_yy).
+        slope = torch.pi * torch.cos(torch.pi * x) * torch.sin(2 * torch.pi * y) * torch.exp(x)
+        return torch.stack([(1 - 5 * torch.pi**2) * u + 2 * slope, u])[None]
+
+    def neumann(x: Field) -> Field:
+        a = x[:, 0].double().cpu().numpy()
+        return torch.from_numpy(np.stack([a, poisson_solver.solve_neumann(a)], 1))
+
+    def rough(count: int) -> Field:
+        return torch.from_numpy(stack(random_fields.neumann_field(n, range(count), seed=1, alpha=1.5, tau=9.0)))
+
+    unit = Poisson(grid, norm="solution")
+    spread = stack(random_fields.neumann_field(n, range(512), seed=FIT_SEED))[:, 1].std()
+    return Problem(
+        name="poisson",
+        n=n,
+        grid=grid,
+        channels=("a", "u"),
+        solved=(1,),
+        reward=Poisson(grid),
+        solution_norm=attrs.evolve(unit, scale=float(spread)),
+        scale=float((random_fields.neumann_spectrum(n) ** 2).sum()),
+        white=lambda indices, seed: random_fields.white((n, n), indices, seed),
+        law=lambda noise: stack(random_fields.colour(noise)),
+        solve=solve,
+        refine=poisson,
+        manufactured=manufactured,
+        impostors={"solution of the Neumann problem": neumann},
+        off_law={"another random field, solved": rough},
+        gaussian=True,
+    )

@@ -1,0 +1,8 @@
+"""Ground truth from NumPy and SciPy alone.
+
+Nothing here may import the rest of the package: if it shared code with the rewards, their agreement would prove nothing.
+"""
+
+from pirf.reference import poisson, random_fields
+
+__all__ = ["poisson", "random_fields"]

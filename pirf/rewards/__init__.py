@@ -1,0 +1,19 @@
+"""Scores of physical fields, higher is better.  A new PDE is a subclass of :class:`PDEReward` with a residual."""
+
+from pirf.rewards import legacy
+from pirf.rewards.base import ConditionalPDEReward, PDEReward, ResidualReward, Reward
+from pirf.rewards.combine import Given, Scaled, Sum, balance
+from pirf.rewards.poisson import Poisson
+
+__all__ = [
+    "ConditionalPDEReward",
+    "Given",
+    "PDEReward",
+    "Poisson",
+    "ResidualReward",
+    "Reward",
+    "Scaled",
+    "Sum",
+    "balance",
+    "legacy",
+]

@@ -1,0 +1,93 @@
+r"""Rewards made of rewards: :math:`\sum_j w_j r_j`, and the stop-gradient into given channels.
+
+Wrap, don't subclass: every combination is again a reward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import attrs
+import torch
+
+from pirf.errors import InputError
+from pirf.rewards.base import ResidualReward, Reward
+from pirf.tensors import Condition, Field, Residual, Score
+
+__all__ = ["Given", "Scaled", "Sum", "balance"]
+
+
+@final
+@attrs.frozen
+class Scaled(Reward):
+    """weight · reward."""
+
+    reward: Reward
+    weight: float = attrs.field(validator=attrs.validators.gt(0))
+
+    def __call__(self, x: Field, condition: Condition | None = None) -> Score:
+        """The weighted score."""
+        return self.weight * self.reward(x, condition)
+
+
+@final
+@attrs.frozen
+class Sum(Reward):
+    """The sum of rewards."""
+
+    rewards: tuple[Reward, ...] = attrs.field(validator=attrs.validators.min_len(1))
+
+    def __call__(self, x: Field, condition: Condition | None = None) -> Score:
+        """The sum of the scores."""
+        return torch.stack([reward(x, condition) for reward in self.rewards]).sum(0)
+
+
+@final
+@attrs.frozen
+class Given(ResidualReward):
+    """The same value, but no gradient into the channels that the problem takes as given.
+
+    Without it the cheapest way to please a reward is often to bend the given fields (blurring a permeability, say).
+    """
+
+    reward: Reward
+    channels: tuple[int, ...]
+
+    def __call__(self, x: Field, condition: Condition | None = None) -> Score:
+        """The inner score, its gradient restricted to the solved channels."""
+        return self.reward(self._detached(x), condition)
+
+    def residuals(self, x: Field, condition: Condition | None = None) -> Residual:
+        """The inner residual, where there is one."""
+        if not isinstance(self.reward, ResidualReward):
+            raise InputError(
+                "a reward with a residual is needed",
+                got=repr(self.reward),
+                why="only residuals can be projected on or normed row by row",
+                hint="wrapping a PDEReward in Given",
+            )
+        return self.reward.residuals(self._detached(x), condition)
+
+    def _detached(self, x: Field) -> Field:
+        given = torch.zeros(x.shape[1], dtype=torch.bool, device=x.device)
+        given[list(self.channels)] = True
+        return torch.where(given.reshape(-1, *[1] * (x.ndim - 2)), x.detach(), x)
+
+
+def balance(rewards: Sequence[Reward], fields: Field, condition: Condition | None = None) -> Sum:
+    """Σ rⱼ / |median rⱼ| over ``fields``, typically samples of the base model: every term starts at −1.
+
+    A rule instead of a constant per problem; the median ignores a few wild samples.
+    """
+    with torch.no_grad():
+        units = [float(reward(fields, condition).median().abs()) for reward in rewards]
+    for reward, unit in zip(rewards, units, strict=True):
+        if not unit > 0 or unit == float("inf"):
+            raise InputError(
+                "rewards can be balanced on fields that score finitely and below zero",
+                got=f"a median of {unit:g} for {reward!r}",
+                why="each term is divided by its own median",
+                hint="samples of the untuned model",
+            )
+    return Sum(tuple(Scaled(reward, 1 / unit) for reward, unit in zip(rewards, units, strict=True)))

@@ -1,0 +1,157 @@
+r"""The chain :math:`x_0 = \sigma_0 z,\; x_{k+1} = \Psi_k(x_k)`: the only loop over noise levels in the code base.
+
+Sampler × denoiser (× guidance) × noise levels × keyed noise.  Everything that touches a trajectory goes through here:
+sampling, the gradient strategies' suffixes, guidance, caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, final, runtime_checkable
+
+import attrs
+import torch
+
+from pirf.denoisers import Denoiser
+from pirf.errors import InputError
+from pirf.noise import Noise
+from pirf.samplers.base import Sampler, State, StochasticSampler, Transition
+from pirf.tensors import Condition, Field
+
+__all__ = ["Chain", "Guided", "Tally"]
+
+
+@runtime_checkable
+class Guided(Protocol):
+    """A denoiser that changes what happens around a step and after the last one."""
+
+    def step(self, chain: Chain, k: int, state: State, noise: Noise) -> State:
+        """Step k; ``chain.advance`` makes the sampler's own move."""
+
+    def finish(self, chain: Chain, x: Field) -> Field:
+        """After the last step."""
+
+
+@attrs.define(eq=False)
+class Tally:
+    """Network evaluations and vector–Jacobian products per sample, counted where they are made."""
+
+    evaluations: int = 0
+    vjps: int = 0
+    ungraded: int = 0
+    """Those of the evaluations that were made without a graph."""
+
+
+@final
+@attrs.frozen(eq=False)
+class Chain:
+    """``run(state, start, stop)`` moves a state from level ``start`` to level ``stop``."""
+
+    sampler: Sampler
+    denoiser: Denoiser
+    noise: Noise = Noise(0)
+    condition: Condition | None = None
+    prefixes: Callable[[Chain, int], State | None] | None = None
+    """Stored states: (chain, stop) → the state at that level of the chain's samples, or None."""
+    tally: Tally = attrs.field(factory=Tally)
+    levels: tuple[float, ...] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "levels", self.sampler.levels)
+        self.denoiser.admit(self.levels)
+
+    @property
+    def steps(self) -> int:
+        """N."""
+        return len(self.levels) - 1
+
+    def keyed(self, noise: Noise) -> Chain:
+        """The same chain for other samples or another stream of noise; the tally stays shared."""
+        return attrs.evolve(self, noise=noise)
+
+    def initial(self) -> State:
+        """X = σ_0 z for the samples of the noise."""
+        like = self.denoiser.like
+        draw = self.noise.fold("initial").normal(self.denoiser.shape, like.dtype, like.device)
+        return State(self.levels[0] * draw)
+
+    def run(
+        self, state: State, start: int = 0, stop: int | None = None, visit: Callable[[int, State], None] | None = None
+    ) -> State:
+        """Steps start … stop − 1; ``visit`` sees every state that a step departs from."""
+        stop = self.steps if stop is None else stop
+        if not 0 <= start <= stop <= self.steps:
+            raise InputError(
+                f"0 ≤ start ≤ stop ≤ {self.steps} is needed",
+                got=f"start={start}, stop={stop}",
+                why=f"the chain has {self.steps} steps",
+                hint="run(state, 0, None)",
+            )
+        for k in range(start, stop):
+            if visit is not None:
+                visit(k, state)
+            state = self.step(k, state)
+        if stop == self.steps and start < stop and isinstance(self.denoiser, Guided):
+            state = attrs.evolve(state, x=self.denoiser.finish(self, state.x))
+        return state
+
+    def step(self, k: int, state: State) -> State:
+        """Step k, with guidance where the denoiser brings some."""
+        if isinstance(self.denoiser, Guided):
+            return self.denoiser.step(self, k, state, self.noise.fold("transition", k))
+        return self.advance(k, state)
+
+    def advance(self, k: int, state: State) -> State:
+        """The sampler's own step k, wholly by the network of its departure level."""
+        return self.sampler.step(
+            lambda x, at: self._evaluate(k, x, at),
+            self._received(k, state),
+            self.levels[k],
+            self.levels[k + 1],
+            self.noise.fold("transition", k),
+        )
+
+    def transition(self, k: int, state: State) -> Transition:
+        """Mean and variance of step k of a stochastic sampler."""
+        if not isinstance(self.sampler, StochasticSampler):
+            raise InputError(
+                "transition probabilities need a stochastic sampler",
+                got=repr(self.sampler),
+                why="an ODE step has no density",
+                hint="Ancestral(steps=20)",
+            )
+        return self.sampler.transition(
+            lambda x, at: self._evaluate(k, x, at), self._received(k, state), self.levels[k], self.levels[k + 1]
+        )
+
+    def predict(self, x: Field, at: int) -> Field:
+        """The denoiser's estimate at level ``at``, by the network of the step that departs there."""
+        return self._evaluate(at, x, self.levels[at])
+
+    def renoise(self, x0: Field, at: int, noise: Noise) -> Field:
+        """x0 + σ_at ξ."""
+        return x0 + self.levels[at] * noise.normal(x0.shape[1:], x0.dtype, x0.device)
+
+    def prefix(self, stop: int) -> State:
+        """The state at level ``stop``, without gradient: stored if it is, else computed."""
+        stored = self.prefixes(self, stop) if self.prefixes is not None else None
+        if stored is not None:
+            return stored
+        with torch.no_grad():
+            return self.run(self.initial(), 0, stop).detach()
+
+    def physical(self, x: Field) -> Field:
+        """Normalised to physical units."""
+        return self.denoiser.scaling.physical(x)
+
+    def _received(self, k: int, state: State) -> State:
+        # A multistep memory belongs to the network that made it: at a handover it is void.
+        if k and state.memory and self.denoiser.for_step(self.levels[k - 1]) is not self.denoiser.for_step(self.levels[k]):
+            return State(state.x)
+        return state
+
+    def _evaluate(self, k: int, x: Field, at: float) -> Field:
+        network = self.denoiser.for_step(self.levels[k])
+        self.tally.evaluations += network.cost
+        self.tally.ungraded += 0 if torch.is_grad_enabled() else network.cost
+        return network(x, torch.tensor(at, dtype=x.dtype, device=x.device), self.condition)

@@ -1,0 +1,25 @@
+"""The shape vocabulary of the code base.  Annotations only: tests check them at run time, production does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["Condition", "Field", "Level", "Residual", "Score"]
+
+Field = Float[Tensor, "batch channel *grid"]
+"""Samples of all channels of a problem on its grid, physical or normalised units as the function says."""
+
+Residual = Float[Tensor, "batch *rows"]
+"""One number per discrete equation; zero where the equation holds."""
+
+Score = Float[Tensor, "batch"]
+"""One number per sample, higher is better."""
+
+Level = Float[Tensor, ""] | Float[Tensor, "batch"]
+"""A noise level σ, for the whole batch or one per sample."""
+
+Condition = Mapping[str, Tensor]
+"""What a conditional model is told, by name: per-sample scalars ``(batch,)`` or fields ``(batch, channel, *grid)``."""

@@ -1,0 +1,9 @@
+"""Everything that changes weights: pre-training, reward fine-tuning, and the one loop both run in."""
+
+from pirf.training.finetune import finetune
+from pirf.training.loop import Budget
+from pirf.training.pretrain import pretrain
+from pirf.training.rates import Constant, Cosine, Rate
+from pirf.training.tune import Tuning, tune
+
+__all__ = ["Budget", "Constant", "Cosine", "Rate", "Tuning", "finetune", "pretrain", "tune"]

@@ -1,0 +1,137 @@
+r"""Reward fine-tuning: :math:`\max_\theta E[r(x_N(\theta))] - \text{regularizer}(\theta, \theta_0)`.
+
+Any strategy, any sampler, any denoiser.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from pathlib import Path
+
+import attrs
+import torch
+from torch import Tensor
+
+from pirf.backprop import GradientStrategy, LastSteps
+from pirf.denoisers import Denoiser, Handover
+from pirf.errors import InputError
+from pirf.guidance import Guidance
+from pirf.noise import Noise
+from pirf.regularizers import Regularizer
+from pirf.rewards import Reward
+from pirf.samplers import Chain, Sampler
+from pirf.training.loop import Budget, Record, descend
+from pirf.training.prefixes import Prefixes, exact_prefix
+from pirf.training.rates import Cosine, Rate
+
+__all__ = ["finetune"]
+
+_log = logging.getLogger(__name__)
+
+
+def finetune(
+    denoiser: Denoiser,
+    reward: Reward,
+    *,
+    sampler: Sampler,
+    gradient: GradientStrategy = LastSteps(1),
+    regularizer: Regularizer | None = None,
+    steps: int | None = None,
+    seconds: float | None = None,
+    batch: int = 8,
+    lr: float = 1e-4,
+    rate: Rate = Cosine(),
+    half_life: float = 0.05,
+    clip: float | None = None,
+    pool: int = 1024,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Denoiser:
+    """Tune a copy of ``denoiser`` on ``reward``; the averaged model comes back with its ``history``.
+
+    A plain denoiser gives faithful PIRF.  A :class:`Handover` whose base makes the whole prefix gives the same update on
+    ``pool`` stored states: the prefix is then computed once, inside the budget, and the log says so.
+    With ``out``, the same call again resumes.
+    """
+    began = time.perf_counter()
+    budget = Budget(steps, seconds)
+    if isinstance(denoiser, Guidance):
+        raise InputError(
+            "fine-tuning takes a plain denoiser",
+            got=type(denoiser).__name__,
+            why="guidance is applied when sampling",
+            hint="finetune(guided.inner, ...), then wrap the result",
+        )
+    if batch < 1 or pool < batch:
+        raise InputError(
+            "1 ≤ batch ≤ pool is needed",
+            got=f"batch={batch}, pool={pool}",
+            why="a batch is drawn from the pool",
+            hint="batch=8, pool=1024",
+        )
+    tuned = copy.deepcopy(denoiser).eval()
+    trained = gradient.trainable(tuned)
+    ours = {id(p) for p in trained}
+    for parameter in tuned.parameters():
+        parameter.requires_grad_(id(parameter) in ours)
+    base = copy.deepcopy(tuned).requires_grad_(False) if regularizer is not None else None
+    chain = Chain(sampler, tuned, Noise(seed))
+    first = gradient.first_graded(chain)
+    stored = exact_prefix(chain, first, trained)
+    if stored:
+        _log.info("the first %d of %d steps belong to the frozen base: %d states are computed once", first, chain.steps, pool)
+        prefixes = Prefixes.compute(chain, first, Noise(seed).fold("pool"), pool, progress=progress)
+        chain = attrs.evolve(chain, prefixes=prefixes)
+    learned = gradient.init(chain, reward, Noise(seed).fold("init"))
+
+    def loss(step: int) -> tuple[Tensor, Record]:
+        nonlocal learned
+        samples = _pool_order(seed, step, batch, pool) if stored else range(step * batch, (step + 1) * batch)
+        outcome = gradient.loss(chain, reward, Noise(seed).fold("update", step)[samples], learned)
+        learned = outcome.state
+        value = outcome.value
+        if regularizer is not None and base is not None:
+            value = value + regularizer.penalty(tuned, base, outcome.states)
+        return value, {"score": outcome.score, "evaluations": outcome.evaluations, "vjps": outcome.vjps}
+
+    def after_step(optimizer: torch.optim.Optimizer) -> None:
+        if regularizer is not None and base is not None:
+            regularizer.after_step(tuned, base, optimizer)
+
+    identity = repr((reward, sampler, gradient, regularizer, batch, lr, rate, half_life, clip, pool, seed, budget, tuned.shape))
+    average, history = descend(
+        trained,
+        loss,
+        budget=budget,
+        lr=lr,
+        rate=rate,
+        half_life=half_life,
+        clip=clip,
+        after_step=after_step,
+        out=None if out is None else Path(out),
+        identity=identity,
+        already=time.perf_counter() - began,
+        label="fine-tuning",
+        progress=progress,
+    )
+    with torch.no_grad():
+        for parameter, mean in zip(trained, average, strict=True):
+            parameter.copy_(mean)
+    tuned.requires_grad_(True)
+    tuned.history = history
+    if isinstance(tuned, Handover):
+        seen = tuple(level for level in sampler.levels if 0 < level < tuned.below)
+        tuned.levels = tuple(sorted({*(tuned.levels or ()), *seen}, reverse=True))
+    return tuned
+
+
+def _pool_order(seed: int, step: int, batch: int, pool: int) -> list[int]:
+    """Indices of update ``step``: consecutive slices of keyed permutations of the pool."""
+    per_epoch = pool // batch
+    epoch, position = divmod(step, per_epoch)
+    (generator,) = Noise(seed).fold("order", epoch)[0].generators()
+    order = generator.permutation(pool)[position * batch : (position + 1) * batch]
+    return [int(i) for i in order]

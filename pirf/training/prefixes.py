@@ -1,0 +1,53 @@
+r"""Stored prefixes: the states :math:`x_{N-K}` of a pool of samples, exact for as long as no trained weight touches them.
+
+Under :class:`pirf.Handover` every step above σ* belongs to the frozen base.  Its states are then computed once and reused
+for every update: what was nine tenths of an update disappears, and the gradient stays exactly on-policy.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import attrs
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from pirf.noise import Noise
+from pirf.samplers import Chain, State
+from pirf.tensors import Field
+
+__all__ = ["Prefixes", "exact_prefix"]
+
+
+def exact_prefix(chain: Chain, stop: int, trained: list[nn.Parameter]) -> bool:
+    """Whether steps 0 … stop − 1 exist and belong wholly to networks without a trained weight."""
+    ours = {id(p) for p in trained}
+    networks = {id(n): n for n in (chain.denoiser.for_step(level) for level in chain.levels[:stop])}
+    return stop > 0 and not any(id(p) in ours for n in networks.values() for p in n.parameters())
+
+
+@final
+@attrs.frozen(eq=False)
+class Prefixes:
+    """States at level ``stop`` for samples 0 … M − 1, as a lookup for :attr:`Chain.prefixes`."""
+
+    stop: int
+    states: Field
+    memory: tuple[torch.Tensor, ...]
+
+    @classmethod
+    def compute(cls, chain: Chain, stop: int, noise: Noise, count: int, batch: int = 64, progress: bool = True) -> Prefixes:
+        """Run the prefix of every sample of the pool, ``noise[0 … count − 1]``."""
+        parts = []
+        for first in tqdm(range(0, count, batch), desc="prefix states", leave=False, disable=not progress):
+            parts.append(chain.keyed(noise[range(first, min(first + batch, count))]).prefix(stop))
+        # A multistep memory is void at a handover, and a handover is what makes a prefix exact: x is the whole state.
+        return cls(stop, torch.cat([p.x for p in parts]), ())
+
+    def __call__(self, chain: Chain, stop: int) -> State | None:
+        """The stored state of the chain's samples, or None where there is none."""
+        rows = list(chain.noise.samples)
+        if stop != self.stop or max(rows) >= len(self.states):
+            return None
+        return State(self.states[rows])

@@ -1,0 +1,61 @@
+r"""A small budgeted search over one positive knob: a coarse geometric grid, then its best cell refined.
+
+The same search for every method, its number of trials stated, so that no rival is run at somebody else's constant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import final
+
+import attrs
+
+from pirf.errors import InputError
+
+__all__ = ["Tuning", "tune"]
+
+
+@final
+@attrs.frozen
+class Tuning:
+    """The best value, its loss, and every trial in the order it was made."""
+
+    best: float
+    loss: float
+    trials: tuple[tuple[float, float], ...]
+
+
+def tune(objective: Callable[[float], float], low: float, high: float, trials: int = 9) -> Tuning:
+    """Minimise ``objective`` over [low, high] on a log scale in ``trials`` evaluations; non-finite losses rank last."""
+    if not 0 < low < high or trials < 3:
+        raise InputError(
+            "0 < low < high and at least three trials are needed",
+            got=f"low={low}, high={high}, trials={trials}",
+            why="the search is geometric and brackets a minimum",
+            hint="tune(f, 1e-4, 1e-1, trials=9)",
+        )
+    coarse = math.ceil(2 * trials / 3)
+    ratio = math.log(high / low) / (coarse - 1)
+    done: dict[float, float] = {}
+
+    def attempt(value: float) -> None:
+        loss = objective(value)
+        done[value] = loss if math.isfinite(loss) else math.inf
+
+    for i in range(coarse):
+        attempt(low * math.exp(i * ratio))
+    side = 1.0
+    for _ in range(trials - coarse):
+        # Alternate between the two sides of the best value, half a cell away; after both, halve the cell.
+        best = min(done, key=done.__getitem__)
+        candidate = best * math.exp(side * ratio / 2)
+        if any(abs(math.log(candidate / seen)) < 1e-9 for seen in done):
+            side = -side
+            candidate = best * math.exp(side * ratio / 2)
+        if side < 0:
+            ratio /= 2
+        side = -side
+        attempt(candidate)
+    best = min(done, key=done.__getitem__)
+    return Tuning(best, done[best], tuple(done.items()))

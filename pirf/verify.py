@@ -1,0 +1,348 @@
+r"""The certificate: does a reward rank truth above every non-solution in its table, and is its gradient right?
+
+Rows, each with what was measured, its limit and a verdict:
+
+- *order of convergence* on a smooth manufactured solution, interior rows (ghost cells at a boundary have an O(1) truncation
+  error without harming the solution), and of the error in the solution where the reward knows it;
+- *adjoint*: :math:`|\langle Jv, w\rangle - \langle v, J^T w\rangle| \le 10^{-10} (\|Jv\|\|w\| + \|v\|\|J^T w\|)`;
+- *sensitivity*: every channel has finite jumps that change the residual, and must then have a non-zero :math:`Jv`; autograd
+  agrees with itself even through a hard threshold;
+- *residual of truth* in float64 and *floor* in float32;
+- *hackability*: non-solutions that must score worse than truth, and blind spots that no residual can see, each with the
+  alarm that catches it.
+
+A row without its inputs reads NOT CHECKED and the certificate PARTIAL.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal, final
+
+import attrs
+import torch
+from torch import Tensor
+
+from pirf.errors import InputError
+from pirf.grids import Grid
+from pirf.metrics import adherence, alarms, fidelity, mean_squares, round_trip_floor
+from pirf.noise import Noise
+from pirf.problems import Problem
+from pirf.rewards import ResidualReward
+from pirf.scaling import Scaling
+from pirf.tensors import Field
+
+__all__ = ["Certificate", "Row", "verify"]
+
+Status = Literal["PASS", "FAIL", "NOT CHECKED"]
+Exact = Callable[[int], tuple[ResidualReward, Field]]
+Solver = Callable[[Field], Field]
+
+
+@final
+@attrs.frozen
+class Row:
+    """One check."""
+
+    name: str
+    status: Status
+    measured: str = "—"
+    limit: str = "—"
+    note: str = ""
+
+
+@final
+@attrs.frozen
+class Certificate:
+    """The rows and their verdict: FAIL if one fails, PARTIAL if one could not be checked, else PASS."""
+
+    subject: str
+    rows: tuple[Row, ...]
+
+    @property
+    def verdict(self) -> Literal["PASS", "PARTIAL", "FAIL"]:
+        """FAIL before PARTIAL before PASS."""
+        states = {row.status for row in self.rows}
+        return "FAIL" if "FAIL" in states else "PARTIAL" if "NOT CHECKED" in states else "PASS"
+
+    @property
+    def passed(self) -> bool:
+        """Every row was checked and passes."""
+        return self.verdict == "PASS"
+
+    @property
+    def exit_code(self) -> int:
+        """0 for PASS, 1 for FAIL, 3 for PARTIAL."""
+        return {"PASS": 0, "FAIL": 1, "PARTIAL": 3}[self.verdict]
+
+    def __str__(self) -> str:
+        columns = [("check", "measured", "limit", "")] + [(r.name, r.measured, r.limit, r.status) for r in self.rows]
+        widths = [max(len(c[i]) for c in columns) for i in range(4)]
+        lines = ["  ".join(c[i].ljust(widths[i]) for i in range(4)).rstrip() for c in columns]
+        lines[1:] = [line + (f"  {row.note}" if row.note else "") for line, row in zip(lines[1:], self.rows, strict=True)]
+        return "\n".join([f"{self.subject}: {self.verdict}", *lines])
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {"subject": self.subject, "verdict": self.verdict, "rows": [attrs.asdict(row) for row in self.rows]}
+
+
+@final
+@attrs.frozen(eq=False)
+class _Case:
+    """Everything that the checks look at."""
+
+    reward: ResidualReward
+    truth: Field | None
+    other: Field | None
+    """A second, independent set of truth: the unit of every fidelity figure."""
+    solver: Solver | None
+    exact: Exact | None
+    solution: Exact | None
+    solved: tuple[int, ...]
+    order: float
+    tolerance: float
+    impostors: Mapping[str, Solver]
+    off_law: Mapping[str, Callable[[int], Field]]
+
+
+def verify(
+    subject: Problem | ResidualReward,
+    *,
+    reward: ResidualReward | None = None,
+    truth: Field | None = None,
+    solver: Solver | None = None,
+    exact: Exact | None = None,
+    solved: tuple[int, ...] = (-1,),
+    order: float = 2.0,
+    tolerance: float = 1e-12,
+    samples: int = 64,
+    seed: int = 0,
+) -> Certificate:
+    """Certify a problem (or another ``reward`` on a problem's data), or a reward with whatever evidence there is.
+
+    ``truth`` are exact solutions in physical units, ``solver`` replaces the solved channels of fields by the reference
+    solution, ``exact(n)`` gives the reward on n points and a smooth manufactured solution there, ``order`` is the order
+    that the discretisation claims, ``tolerance`` what truth may score in units of a wrong pairing's score.
+    """
+    if isinstance(subject, Problem):
+        case = _of_problem(subject, reward, order, tolerance, samples, seed)
+        name = repr(subject) if reward is None else f"{reward!r} on {subject!r}"
+    elif isinstance(subject, ResidualReward):
+        half = None if truth is None else len(truth) // 2
+        first, second = (None, None) if truth is None else (truth[:half].double(), truth[half:].double())
+        channels = () if truth is None else tuple(c % truth.shape[1] for c in solved)
+        case = _Case(subject, first, second, solver, exact, None, channels, order, tolerance, {}, {})
+        name = repr(subject)
+    else:
+        raise InputError(
+            "verify takes a Problem or a reward with a residual",
+            got=type(subject).__name__,
+            why="only a residual can be certified",
+            hint="verify(MyReward(grid), truth=fields)",
+        )
+    if case.truth is not None and len(case.truth) < 2:
+        raise InputError("verify needs four samples of truth or more", got=samples, why="pairs are compared", hint="samples=64")
+    return Certificate(name, (*_order(case), *_gradient(case), *_consistency(case), *_non_solutions(case), *_blind_spots(case)))
+
+
+def _of_problem(
+    problem: Problem, reward: ResidualReward | None, order: float, tolerance: float, samples: int, seed: int
+) -> _Case:
+    judged = problem.reward if reward is None else reward
+    smooth = problem.manufactured
+
+    def on(candidate: ResidualReward | None) -> Exact | None:
+        if smooth is None or candidate is None or not attrs.has(type(candidate)) or not hasattr(candidate, "grid"):
+            return None
+
+        def exact(n: int) -> tuple[ResidualReward, Field]:
+            grid: Grid = problem.refine(n).grid
+            return attrs.evolve(candidate, grid=grid), smooth(grid)  # type: ignore[misc]
+
+        return exact
+
+    return _Case(
+        judged,
+        problem.sample(samples, seed),
+        problem.sample(samples, seed + 1),
+        problem.solve,
+        on(judged),
+        on(problem.solution_norm) if reward is None else None,
+        problem.solved,
+        order,
+        tolerance,
+        problem.impostors,
+        problem.off_law,
+    )
+
+
+def _order(case: _Case) -> list[Row]:
+    rows = []
+    for name, exact, crop in (("order, interior rows", case.exact, 1), ("order, solution", case.solution, 0)):
+        if exact is None:
+            if crop:
+                rows.append(Row(name, "NOT CHECKED", note="needs exact(n) → (reward, smooth solution)"))
+            continue
+        errors = []
+        for n in (32, 64, 128):
+            reward, fields = exact(n)
+            residual = reward.residuals(fields)
+            inner = (..., *[slice(crop, -crop or None)] * (fields.ndim - 2))
+            errors.append(float(residual[inner].square().mean().sqrt()))
+        slope = math.log2(errors[-2] / errors[-1]) if min(errors) > 0 else math.inf
+        ok = abs(slope - case.order) <= 0.1
+        rows.append(Row(name, "PASS" if ok else "FAIL", f"{slope:.2f}", f"{case.order:g} ± 0.1"))
+    return rows
+
+
+def _gradient(case: _Case) -> list[Row]:
+    if case.truth is None:
+        return [Row(name, "NOT CHECKED", note="needs truth=") for name in ("adjoint", "sensitivity")]
+    x = case.truth[:8]
+    unit = x.transpose(0, 1).flatten(1).std(1).reshape(1, -1, *[1] * (x.ndim - 2))
+    worst = 0.0
+    for draw in range(8):
+        noise = Noise(draw)[range(len(x))]
+        v = unit * noise.fold("v").normal(x.shape[1:], x.dtype)
+        jv = _directional(case.reward, x, v)
+        w = noise.fold("w").normal(jv.shape[1:], x.dtype)
+        leaf = x.clone().requires_grad_()
+        (jtw,) = torch.autograd.grad(case.reward.residuals(leaf), leaf, w, allow_unused=True)
+        jtw = torch.zeros_like(x) if jtw is None else jtw
+        size = jv.norm() * w.norm() + v.norm() * jtw.norm()
+        worst = max(worst, float(((jv * w).sum() - (v * jtw).sum()).abs() / size.clamp_min(1e-300)))
+    rows = [Row("adjoint", "PASS" if worst <= 1e-10 else "FAIL", f"{worst:.0e}", "1e-10")]
+    before = case.reward.residuals(x)
+    for channel in range(x.shape[1]):
+        jump = torch.zeros_like(x)
+        jump[:, channel] = x.roll(1, 0)[:, channel] - x[:, channel]
+        change = float((case.reward.residuals(x + jump) - before).norm())
+        slope = float(_directional(case.reward, x, jump).norm())
+        seen = change > 1e-9 * float(before.norm() + change)
+        note = "" if seen and slope > 1e-9 * change else "never seen" if not seen else "jumps change it, its derivative is 0"
+        rows.append(
+            Row(
+                f"sensitivity, channel {channel}",
+                "FAIL" if note else "PASS",
+                f"|Jv|/|ΔR| = {slope / max(change, 1e-300):.2g}",
+                "> 0",
+                note,
+            )
+        )
+    return rows
+
+
+def _directional(reward: ResidualReward, x: Tensor, v: Tensor) -> Tensor:
+    """J v in forward mode."""
+    out: Tensor = torch.func.jvp(lambda y: reward.residuals(y), (x,), (v,))[1]
+    return out
+
+
+def _consistency(case: _Case) -> list[Row]:
+    if case.truth is None:
+        return [Row(name, "NOT CHECKED", note="needs truth=") for name in ("residual of truth", "floor in float32")]
+    size = _wrong_pairing(case)
+    worst = float(mean_squares(case.reward, case.truth).max()) / size
+    floor = round_trip_floor(case.reward, case.truth, Scaling.fit(case.truth)) / size
+    return [
+        Row(
+            "residual of truth",
+            "PASS" if worst <= case.tolerance else "FAIL",
+            f"{worst:.1e}",
+            f"≤ {case.tolerance:.0e}",
+            "MSE/S",
+        ),
+        Row(
+            "floor in float32",
+            "PASS" if floor <= 1e-2 else "FAIL",
+            f"{floor:.1e}",
+            "≤ 1e-2",
+            "MSE/S after a float32 round trip",
+        ),
+    ]
+
+
+def _wrong_pairing(case: _Case) -> float:
+    """The unit of a user's residual: its median mean square when samples wear each other's solutions."""
+    if case.truth is None:
+        return 1.0
+    return max(float(mean_squares(case.reward, _with_solved(case, case.truth.roll(1, 0))).median()), 1e-300)
+
+
+def _with_solved(case: _Case, source: Field) -> Field:
+    """Truth with its solved channels taken from ``source``."""
+    if case.truth is None:
+        return source
+    out = case.truth.clone()
+    out[:, list(case.solved)] = source[:, list(case.solved)]
+    return out
+
+
+def _non_solutions(case: _Case) -> list[Row]:
+    if case.truth is None:
+        return [Row("non-solutions score worse", "NOT CHECKED", note="needs truth=")]
+    x = case.truth
+    spread = x.transpose(0, 1).flatten(1).std(1).reshape(1, -1, *[1] * (x.ndim - 2))
+    board = (sum(torch.meshgrid(*(torch.arange(n) for n in x.shape[2:]), indexing="ij")) % 2) * 2.0 - 1
+    noise = Noise(0).fold("verify")[range(len(x))].normal(x.shape[1:], x.dtype)
+    table: dict[str, Field] = {
+        "zero solution, true given": torch.zeros_like(x),
+        "solution + constant": x + spread,
+        "smoothed solution": _smoothed(x),
+        "solution + 5 % checkerboard": x + 0.05 * spread * board,
+        "solution + 5 % noise": x + 0.05 * spread * noise,
+        "another sample's solution": x.roll(1, 0),
+    }
+    table |= {name: make(x) for name, make in case.impostors.items()}
+    truth = mean_squares(case.reward, x)
+    floor = round_trip_floor(case.reward, x, Scaling.fit(x))
+    size = _wrong_pairing(case)
+    rows = []
+    for name, fake in table.items():
+        scores = mean_squares(case.reward, _with_solved(case, fake))
+        bar = torch.maximum(truth, torch.full_like(truth, floor))
+        ok = bool((scores > 10 * bar).all())
+        rows.append(
+            Row(
+                f"non-solution: {name}",
+                "PASS" if ok else "FAIL",
+                f"{float(scores.min()) / size:.1e}",
+                f"> {10 * float(bar.max()) / size:.0e}",
+                "" if ok else f"truth scores {float(truth.median()) / size:.1e}, this {float(scores.median()) / size:.1e}",
+            )
+        )
+    return rows
+
+
+def _smoothed(x: Field) -> Field:
+    """Three-point average along every axis, edges repeated."""
+    for dim in range(2, x.ndim):
+        padded = torch.cat([x.narrow(dim, 0, 1), x, x.narrow(dim, -1, 1)], dim)
+        n = x.shape[dim]
+        x = (padded.narrow(dim, 0, n) + padded.narrow(dim, 1, n) + padded.narrow(dim, 2, n)) / 3
+    return x
+
+
+def _blind_spots(case: _Case) -> list[Row]:
+    if case.truth is None or case.other is None or case.solver is None:
+        return [Row("blind spots are caught by a metric", "NOT CHECKED", note="needs truth= and solver=")]
+    given = [c for c in range(case.truth.shape[1]) if c not in case.solved]
+    table: dict[str, Field] = {"everything zero": torch.zeros_like(case.truth), "everything halved": 0.5 * case.truth}
+    if given:
+        bent = case.truth.clone()
+        spread = bent[:, given].std()
+        bent[:, given] = bent[:, given] * (bent[:, given] / spread).square() / 3
+        table["given field cubed, solved again"] = case.solver(bent)
+    table |= {name: make(len(case.truth)) for name, make in case.off_law.items()}
+    unit = fidelity(case.other, case.truth)
+    size = _wrong_pairing(case)
+    rows = []
+    for name, state in table.items():
+        figures = adherence(state, case.reward, scale=size, floor=0.0, solve=case.solver, solved=case.solved)
+        caught = alarms(figures, fidelity(state, case.truth).over(unit))
+        seen = figures.rho > 1e-2
+        note = "seen by the residual itself" if seen else f"caught by {', '.join(caught)}" if caught else "nothing sees it"
+        rows.append(Row(f"blind spot: {name}", "PASS" if seen or caught else "FAIL", f"{figures.rho:.1e}", "an alarm", note))
+    return rows
