@@ -31,23 +31,28 @@ class Source(Protocol):
         """Fields number start … start + count − 1 of the stream with this seed."""
 
 
+def _usable(fields: Field) -> Field:
+    if fields.ndim < 3 or len(fields) == 0 or not bool(torch.isfinite(fields).all()):
+        raise InputError(
+            "training needs finite fields of shape (sample, channel, *grid)",
+            got=f"shape {tuple(fields.shape)}" + (" with NaN or infinity" if fields.numel() and fields.ndim > 2 else ""),
+            why="an empty or non-finite set would train a model of nothing",
+            hint="torch.isfinite(fields).flatten(1).all(1) to find the bad samples",
+        )
+    return fields
+
+
+def _check(_: object, __: object, fields: Field) -> None:
+    _usable(fields)
+
+
 @final
 @attrs.frozen(eq=False, repr=False)
 class Fields:
     """An array of physical fields ``(sample, channel, *grid)``; every pass through it is a new keyed permutation."""
 
-    fields: Field = attrs.field()
-    scaling: Scaling = attrs.field(default=attrs.Factory(lambda self: Scaling.fit(self.fields), takes_self=True))
-
-    @fields.validator
-    def _usable(self, _: object, fields: Field) -> None:
-        if fields.ndim < 3 or len(fields) == 0 or not bool(torch.isfinite(fields).all()):
-            raise InputError(
-                "training needs finite fields of shape (sample, channel, *grid)",
-                got=f"shape {tuple(fields.shape)}" + (" with NaN or infinity" if fields.numel() and fields.ndim > 2 else ""),
-                why="an empty or non-finite set would train a model of nothing",
-                hint="torch.isfinite(fields).flatten(1).all(1) to find the bad samples",
-            )
+    fields: Field = attrs.field(validator=_check)
+    scaling: Scaling = attrs.field(default=attrs.Factory(lambda self: Scaling.fit(_usable(self.fields)), takes_self=True))
 
     def __repr__(self) -> str:
         return f"Fields(<{'×'.join(map(str, self.fields.shape))}>)"

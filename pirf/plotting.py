@@ -49,10 +49,12 @@ def gallery(problem: Problem, fields: Mapping[str, Field], sample: int = 0) -> F
     for row, (name, x) in enumerate(shown.items()):
         images = []
         for c in range(len(problem.channels)):
-            images.append(axes[row][c].imshow(x[0, c].T, origin="lower", cmap="RdBu_r", vmin=-limits[c], vmax=limits[c]))
+            images.append(
+                axes[row][c].imshow(x[0, c].T.numpy(), origin="lower", cmap="RdBu_r", vmin=-limits[c], vmax=limits[c])
+            )
         decades = torch.log10(residuals[name] / problem.scale**0.5 + 1e-12)
-        images.append(axes[row][-2].imshow(decades.T, origin="lower", cmap="magma", vmin=-3, vmax=1))
-        images.append(axes[row][-1].imshow(errors[name].T, origin="lower", cmap="viridis", vmin=0, vmax=worst))
+        images.append(axes[row][-2].imshow(decades.T.numpy(), origin="lower", cmap="magma", vmin=-3, vmax=1))
+        images.append(axes[row][-1].imshow(errors[name].T.numpy(), origin="lower", cmap="viridis", vmin=0, vmax=worst))
         for column, image in enumerate(images):
             axes[row][column].set_xticks([])
             axes[row][column].set_yticks([])
@@ -74,7 +76,7 @@ def curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
         axis.plot(seconds, loss, color="#9db7d5", linewidth=0.8)
         window = max(1, len(loss) // 30)
         smooth = torch.tensor(loss, dtype=torch.float64).unfold(0, window, 1).mean(1)
-        axis.plot(seconds[window - 1 :], smooth, color="#1f4e8c", linewidth=1.6)
+        axis.plot(seconds[window - 1 :], smooth.numpy(), color="#1f4e8c", linewidth=1.6)
         axis.set(yscale="log", xlabel="seconds")
         axis.set_title(f"{name}: −reward, {len(history)} updates", fontsize=8)
         axis.tick_params(labelsize=7)

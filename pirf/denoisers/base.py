@@ -86,6 +86,13 @@ class Denoiser(nn.Module, ABC):
         )
 
 
+def lay_out(module: nn.Module, memory_format: torch.memory_format) -> None:
+    """Store the convolution weights of ``module`` in this memory format; their values do not change."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=memory_format)
+
+
 class Staged(Denoiser):
     """A denoiser that names its stages and can stop between two of them: forward = head ∘ trunk."""
 

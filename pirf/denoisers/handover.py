@@ -48,12 +48,17 @@ class Handover(Denoiser):
         self.base, self.tuned, self.below = base, tuned, float(below)
         self.channels = None if channels is None else tuple(channels)
         self.levels = None if levels is None else tuple(levels)
-        self.tail: Denoiser = tuned if self.channels is None else _Spliced(base, tuned, self.channels)
+        # In a tuple, so that the networks are registered once: as base and as tuned.
+        self._tail = (tuned if self.channels is None else _Spliced(base, tuned, self.channels),)
 
     @classmethod
     def split(cls, base: Denoiser, below: float, channels: Sequence[int] | None = None) -> Handover:
         """Start the tuned network as a copy of the base."""
         return cls(base, copy.deepcopy(base), below, channels)
+
+    def extra_repr(self) -> str:
+        """Where the hand is given over."""
+        return f"below={self.below}, channels={self.channels}, levels={self.levels}"
 
     def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
         """One evaluation outside a chain: every sample goes to the network that its level belongs to."""
@@ -63,6 +68,11 @@ class Handover(Denoiser):
         if bool((sigma < self.below).all()):
             return self.tail(x, sigma, condition)
         return torch.where(level >= self.below, self.base(x, sigma, condition), self.tail(x, sigma, condition))
+
+    @property
+    def tail(self) -> Denoiser:
+        """What takes the steps below σ*: the tuned network, or with ``channels`` both, spliced."""
+        return self._tail[0]
 
     def for_step(self, departure: float) -> Denoiser:
         """The base at and above σ*, the tail below."""
@@ -106,11 +116,7 @@ class _Spliced(Denoiser):
 
     def __init__(self, base: Denoiser, tuned: Denoiser, channels: Sequence[int]) -> None:
         super().__init__(base.shape, base.scaling)
-        mask = torch.zeros(self.shape[0], dtype=torch.bool).reshape(-1, *[1] * (len(self.shape) - 1))
-        mask[list(channels)] = True
-        self.base, self.tuned = base, tuned
-        self.mask: torch.Tensor
-        self.register_buffer("mask", mask, persistent=False)
+        self.base, self.tuned, self.channels = base, tuned, tuple(channels)
 
     @property
     def cost(self) -> int:
@@ -119,4 +125,6 @@ class _Spliced(Denoiser):
     def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
         with torch.set_grad_enabled(x.requires_grad and torch.is_grad_enabled()):
             given = self.base(x, sigma, condition)
-        return torch.where(self.mask, self.tuned(x, sigma, condition), given)
+        mine = torch.zeros(self.shape[0], dtype=torch.bool, device=x.device)
+        mine[list(self.channels)] = True
+        return torch.where(mine.reshape(-1, *[1] * (x.ndim - 2)), self.tuned(x, sigma, condition), given)

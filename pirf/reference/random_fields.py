@@ -21,10 +21,8 @@ Array = NDArray[np.float64]
 
 def white(shape: tuple[int, ...], indices: Iterable[int], seed: int) -> Array:
     """Standard normal numbers ``(len(indices), *shape)``; sample i depends on (seed, i) alone."""
-    draws = [
-        np.random.Generator(np.random.Philox(key=[seed % 2**64, 0x5EED], counter=[0, 0, 0, i])).standard_normal(shape)
-        for i in indices
-    ]
+    key = np.array([seed % 2**64, 0x5EED], dtype=np.uint64)  # a list would pass through float64 from 2**63 on
+    draws = [np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, i])).standard_normal(shape) for i in indices]
     return np.stack(draws) if draws else np.empty((0, *shape))
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pirf.errors import InputError
 
-__all__ = ["Checkpoint", "latest", "save"]
+__all__ = ["Checkpoint", "fingerprint", "latest", "save"]
 
 _log = logging.getLogger(__name__)
 _PREFIX, _TENSORS, _STATE, _MANIFEST = "step-", "tensors.safetensors", "state.json", "manifest.json"
@@ -106,6 +106,15 @@ def latest(out: Path, identity: str) -> Checkpoint | None:
             )
         return Checkpoint(tensors, state)
     return None
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A hash of what a module is and holds: where a run started from is part of its identity."""
+    digest = hashlib.sha256(repr(module).encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _digest(path: Path) -> str:

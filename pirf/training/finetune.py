@@ -22,6 +22,7 @@ from pirf.noise import Noise
 from pirf.regularizers import Regularizer
 from pirf.rewards import Reward
 from pirf.samplers import Chain, Sampler
+from pirf.training.checkpoints import fingerprint
 from pirf.training.loop import Budget, Record, descend
 from pirf.training.prefixes import Prefixes, exact_prefix
 from pirf.training.rates import Cosine, Rate
@@ -101,7 +102,8 @@ def finetune(
         if regularizer is not None and base is not None:
             regularizer.after_step(tuned, base, optimizer)
 
-    identity = repr((reward, sampler, gradient, regularizer, batch, lr, rate, half_life, clip, pool, seed, budget, tuned.shape))
+    start = fingerprint(tuned) if out is not None else ""
+    identity = repr((reward, sampler, gradient, regularizer, batch, lr, rate, half_life, clip, pool, seed, budget, start))
     average, history = descend(
         trained,
         loss,

@@ -42,12 +42,13 @@ class Prefixes:
         parts = []
         for first in tqdm(range(0, count, batch), desc="prefix states", leave=False, disable=not progress):
             parts.append(chain.keyed(noise[range(first, min(first + batch, count))]).prefix(stop))
-        # A multistep memory is void at a handover, and a handover is what makes a prefix exact: x is the whole state.
-        return cls(stop, torch.cat([p.x for p in parts]), ())
+        # What a multistep method remembers: estimates have one row per sample, levels are the same for all.
+        memory = tuple(torch.cat(m) if m[0].ndim else m[0] for m in zip(*(p.memory for p in parts), strict=True))
+        return cls(stop, torch.cat([p.x for p in parts]), memory)
 
     def __call__(self, chain: Chain, stop: int) -> State | None:
         """The stored state of the chain's samples, or None where there is none."""
         rows = list(chain.noise.samples)
         if stop != self.stop or max(rows) >= len(self.states):
             return None
-        return State(self.states[rows])
+        return State(self.states[rows], tuple(m[rows] if m.ndim else m for m in self.memory))

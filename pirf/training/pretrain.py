@@ -13,6 +13,7 @@ import torch
 
 from pirf.data import Source
 from pirf.denoisers import Denoiser, UNet
+from pirf.denoisers.base import lay_out
 from pirf.noise import Noise
 from pirf.training.loop import Budget, Record, descend
 from pirf.training.rates import Cosine, Rate
@@ -45,10 +46,10 @@ def pretrain(
     """
     budget = Budget(steps, seconds)
     if denoiser is None:
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
-            denoiser = UNet(source.shape, source.scaling, sigma_data=sigma_data)
+        denoiser = UNet(source.shape, source.scaling, sigma_data=sigma_data, seed=seed)
     model = copy.deepcopy(denoiser).train()
+    if precision == torch.bfloat16:
+        lay_out(model, torch.contiguous_format)  # bfloat16 kernels prefer the plain layout, float32 ones do not
     parameters = model.tunable()
     device = model.like.device
     cast = torch.autocast(device.type, dtype=precision) if precision is not None else contextlib.nullcontext()
@@ -60,7 +61,9 @@ def pretrain(
         sigma = torch.exp(p_mean + p_std * noise.fold("level").normal((), clean.dtype, device))
         column = sigma.reshape(-1, *[1] * (clean.ndim - 1))
         noisy = clean + column * noise.fold("state").normal(model.shape, clean.dtype, device)
-        with cast:
+        # Dropout draws from the global generator: it gets a keyed one for the time of the evaluation.
+        with cast, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(noise.fold("dropout").integers(0, 2**62)[0])
             estimate = model(noisy, sigma)
         weight = (column**2 + sigma_data**2) / (column * sigma_data) ** 2
         return (weight * (estimate - clean) ** 2).mean(), {}
@@ -83,4 +86,5 @@ def pretrain(
         for parameter, mean in zip(parameters, average, strict=True):
             parameter.copy_(mean)
     model.history = history
+    lay_out(model, torch.channels_last)
     return model.eval()

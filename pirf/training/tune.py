@@ -45,17 +45,21 @@ def tune(objective: Callable[[float], float], low: float, high: float, trials: i
 
     for i in range(coarse):
         attempt(low * math.exp(i * ratio))
-    side = 1.0
+    side = 1
     for _ in range(trials - coarse):
-        # Alternate between the two sides of the best value, half a cell away; after both, halve the cell.
+        # Alternate between the two sides of the best value, half a cell away and inside the range; after both, halve the cell.
         best = min(done, key=done.__getitem__)
-        candidate = best * math.exp(side * ratio / 2)
-        if any(abs(math.log(candidate / seen)) < 1e-9 for seen in done):
-            side = -side
-            candidate = best * math.exp(side * ratio / 2)
-        if side < 0:
+        while not (free := [c for c in _beside(best, side, ratio / 2) if low <= c <= high and not _seen(c, done)]):
             ratio /= 2
         side = -side
-        attempt(candidate)
+        attempt(free[0])
     best = min(done, key=done.__getitem__)
     return Tuning(best, done[best], tuple(done.items()))
+
+
+def _beside(value: float, side: int, distance: float) -> tuple[float, float]:
+    return value * math.exp(side * distance), value * math.exp(-side * distance)
+
+
+def _seen(value: float, done: dict[float, float]) -> bool:
+    return any(abs(math.log(value / other)) < 1e-9 for other in done)

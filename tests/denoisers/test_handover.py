@@ -1,0 +1,151 @@
+import copy
+
+import pytest
+import torch
+from tolerances import assert_close
+from toys import Constant, Linear, Tiny, normal, perturb
+
+from pirf.denoisers import Handover
+from pirf.errors import InputError
+from pirf.noise import Noise
+from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep
+from pirf.scaling import Scaling
+from pirf.schedules import EDM
+
+STEPS = 6
+SAMPLERS = [Euler, Heun, Multistep, Ancestral]
+
+
+def chain(kind, denoiser):
+    return Chain(kind(steps=STEPS), denoiser, Noise(3)[range(2)])
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_above_the_handover_everything_is_the_bases_and_below_the_tuned_ones(kind, count):
+    base = Tiny()
+    handover = Handover.split(base, kind(steps=STEPS).before_last(count))
+    perturb(handover.tuned)
+    ours, theirs = chain(kind, handover), chain(kind, base)
+    for stop in range(STEPS - count + 1):
+        assert torch.equal(ours.prefix(stop).x, theirs.prefix(stop).x)
+    state = theirs.prefix(STEPS - count)
+    assert not torch.equal(ours.step(STEPS - count, state).x, theirs.step(STEPS - count, state).x)
+    tail = chain(kind, handover.tuned)
+    start = ours.prefix(STEPS - count)
+    start = type(start)(start.x)  # the tail begins without the base's memory
+    assert torch.equal(ours.run(start, STEPS - count).x, tail.run(start, STEPS - count).x)
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_a_fresh_copy_is_the_base(kind):
+    """Multistep loses its memory at the handover and only it therefore differs from the plain base."""
+    base = Tiny()
+    handover = Handover.split(base, kind(steps=STEPS).before_last(2))
+    whole = chain(kind, handover).run(chain(kind, handover).initial()).x
+    plain = chain(kind, base).run(chain(kind, base).initial()).x
+    assert torch.equal(whole, plain) == (kind is not Multistep)
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_with_channels_the_others_are_the_bases_after_one_step(kind):
+    base = Tiny()
+    sampler = kind(steps=STEPS)
+    handover = Handover.split(base, sampler.before_last(1), channels=(1,))
+    perturb(handover.tuned)
+    ours, theirs = chain(kind, handover), chain(kind, base)
+    moved, kept = ours.run(ours.initial()).x, theirs.run(theirs.initial()).x
+    assert torch.equal(moved[:, 0], kept[:, 0])
+    assert not torch.equal(moved[:, 1], kept[:, 1])
+
+
+def test_the_spliced_tail_costs_one_more_evaluation_per_call():
+    base = Tiny()
+    for channels, price in ((None, 1), ((1,), 2)):
+        c = chain(Heun, Handover.split(base, Heun(steps=STEPS).before_last(2), channels))
+        c.run(c.initial())
+        assert c.tally.evaluations == 2 * (STEPS - 2) + price * 3
+
+
+def test_the_spliced_tail_is_tuned_in_its_channels_and_base_elsewhere():
+    base, tuned = Tiny(), perturb(Tiny())
+    x, sigma = normal(2, 2, 8, 8), torch.tensor(0.1, dtype=torch.float64)
+    tail = Handover(base, tuned, 1.0, (1,)).tail
+    assert torch.equal(tail(x, sigma)[:, 0], base(x, sigma)[:, 0])
+    assert torch.equal(tail(x, sigma)[:, 1], tuned(x, sigma)[:, 1])
+
+
+def test_the_base_of_a_spliced_tail_never_trains_but_carries_the_state_gradient():
+    base, tuned = Tiny().requires_grad_(False), Tiny()
+    tail = Handover(base, tuned, 1.0, (1,)).tail
+    x, sigma = normal(2, 2, 8, 8).requires_grad_(), torch.tensor(0.1, dtype=torch.float64)
+    (through,) = torch.autograd.grad(tail(x, sigma)[:, 0].sum(), x)
+    (exact,) = torch.autograd.grad(base(x, sigma)[:, 0].sum(), x)
+    assert torch.equal(through, exact)
+
+
+def test_forward_sends_every_sample_where_its_level_belongs():
+    base, tuned = Tiny(), perturb(Tiny())
+    handover = Handover(base, tuned, 1.0)
+    x = normal(3, 2, 8, 8)
+    sigma = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    mixed = handover(x, sigma)
+    assert torch.equal(mixed[:1], tuned(x, sigma)[:1])
+    assert torch.equal(mixed[1:], base(x, sigma)[1:])
+    for level, network in ((sigma[0], tuned), (sigma[1], base)):
+        assert torch.equal(handover(x, level), network(x, level))
+
+
+def test_a_handover_trains_its_tuned_network_only():
+    handover = Handover.split(Tiny(), 1.0)
+    assert [id(p) for p in handover.tunable()] == [id(p) for p in handover.tuned.parameters()]
+    assert [id(p) for p in handover.last_stages(1)] == [id(p) for p in handover.tuned.last_stages(1)]
+    copied = copy.deepcopy(handover)
+    assert copied.tail is copied.tuned
+    assert copied.for_step(1.0) is copied.base
+    assert copied.for_step(0.999) is copied.tail
+
+
+def test_the_frozen_trunk_of_a_handover_has_its_value():
+    base, tuned = Tiny(), perturb(Tiny())
+    for channels in (None, (0,)):
+        handover = Handover(base, tuned, 1.0, channels)
+        x, sigma = normal(2, 2, 8, 8), torch.tensor(0.3, dtype=torch.float64)
+        assert torch.equal(handover.frozen_trunk(1)(x, sigma), handover(x, sigma))
+        with pytest.raises(InputError, match="named stages"):
+            Handover(Linear((2, 4)), Linear((2, 4)), 1.0).frozen_trunk(1)
+
+
+def test_a_handover_below_every_departure_is_refused():
+    with pytest.raises(InputError, match=r"depart below the handover at σ=0.001: got departures down to 0.002"):
+        chain(Euler, Handover.split(Tiny(), 0.001))
+
+
+def test_foreign_tail_levels_are_refused():
+    sampler = Heun(steps=STEPS)
+    below = sampler.before_last(2)
+    handover = Handover(Tiny(), Tiny(), below, levels=sampler.levels[-3:-1])
+    assert chain(Heun, handover).levels == sampler.levels
+    assert chain(Euler, handover).levels == sampler.levels
+    with pytest.raises(InputError, match="are what this handover was trained on: got"):
+        Chain(Heun(steps=STEPS, schedule=EDM(rho=5.0)), handover, Noise(0))
+    with pytest.raises(InputError, match="are what this handover was trained on: got"):
+        Chain(Heun(steps=2 * STEPS), handover, Noise(0))
+
+
+@pytest.mark.parametrize("bad", [
+    lambda: Handover(Constant((1, 4)), Constant((1, 5)), 1.0),
+    lambda: Handover(Constant((1, 4)), Constant((1, 4), scaling=Scaling((0.0,), (2.0,))), 1.0),
+    lambda: Handover(Constant((1, 4)), Constant((1, 4)), 0.0),
+    lambda: Handover(Constant((1, 4)), Constant((1, 4)), float("nan")),
+])  # fmt: skip
+def test_two_denoisers_of_different_fields_are_refused(bad):
+    with pytest.raises(InputError, match="the same fields and a positive level: got"):
+        bad()
+
+
+def test_a_tail_is_continuous_in_its_weights():
+    """With base ≡ 0 and tuned ≡ θ the last step returns θ whatever came before."""
+    handover = Handover(Constant((1, 4), 0.0), Constant((1, 4), 0.7), 0.01)
+    c = chain(Euler, handover)
+    assert_close(c.run(c.initial()).x, 0.7)

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import fft
+from tolerances import assert_close
+from toys import normal
+
+from pirf import reference
+from pirf.grids import Axis, Grid
+from pirf.operators import Dirichlet, Neumann, laplacian, solve_dirichlet
+from pirf.operators.transforms import cosine_matrix, dirichlet_eigenvalues, sine_matrix
+
+sizes = st.integers(2, 40)
+WIDE = torch.zeros((), dtype=torch.float64)
+
+
+@given(sizes)
+def test_both_matrices_are_orthonormal(n):
+    for matrix in (sine_matrix(n, WIDE), cosine_matrix(n, WIDE)):
+        assert_close(matrix.T @ matrix, torch.eye(n, dtype=torch.float64))
+        assert_close(matrix @ matrix.T, torch.eye(n, dtype=torch.float64))
+        x = normal(n)
+        assert_close((matrix.T @ x).square().sum(), x.square().sum())  # Parseval
+
+
+@given(sizes)
+def test_they_are_the_transforms_of_an_independent_library(n):
+    x = normal(n)
+    assert_close(sine_matrix(n, WIDE).T @ x, torch.from_numpy(fft.dst(x.numpy(), type=2, norm="ortho")), unit=float(x.norm()))
+    assert_close(cosine_matrix(n, WIDE).T @ x, torch.from_numpy(fft.dct(x.numpy(), type=2, norm="ortho")), unit=float(x.norm()))
+
+
+@given(sizes, st.floats(0.1, 10))
+def test_sines_are_the_eigenvectors_of_the_dirichlet_laplacian(n, extent):
+    axis = Axis(n, extent)
+    sines = sine_matrix(n, WIDE)
+    moved = laplacian(sines.T[:, None], Grid((axis,)), Dirichlet())[:, 0].T
+    assert_close(moved, sines * dirichlet_eigenvalues(axis, WIDE), unit=4 / axis.spacing**2)
+
+
+@given(sizes, st.floats(0.1, 10))
+def test_cosines_are_the_eigenvectors_of_the_neumann_laplacian(n, extent):
+    axis = Axis(n, extent)
+    cosines = cosine_matrix(n, WIDE)
+    eigenvalues = -4 / axis.spacing**2 * torch.sin(torch.pi * torch.arange(n, dtype=torch.float64) / (2 * n)) ** 2
+    moved = laplacian(cosines.T[:, None], Grid((axis,)), Neumann())[:, 0].T
+    assert_close(moved, cosines * eigenvalues, unit=4 / axis.spacing**2)
+
+
+@given(sizes, sizes, st.floats(0.2, 5), st.floats(0.2, 5), st.floats(-20, 0))
+def test_solving_inverts_the_laplacian(n, m, width, height, shift):
+    grid, u = Grid((Axis(n, width), Axis(m, height))), normal(2, 1, n, m)
+    r = laplacian(u, grid, Dirichlet()) + shift * u
+    # λ_max/λ_min, the condition of the operator, is the unit in which round-off reaches u.
+    lam, mu = (dirichlet_eigenvalues(axis, WIDE) for axis in grid.axes)
+    condition = float((lam.min() + mu.min() + shift) / (lam.max() + mu.max() + shift))
+    assert_close(solve_dirichlet(r, grid, shift), u, unit=max(1.0, 1e-3 * condition) * float(u.abs().max()))
+    back = solve_dirichlet(u, grid, shift)
+    assert_close(laplacian(back, grid, Dirichlet()) + shift * back, u, unit=max(1.0, 1e-3 * condition) * float(u.abs().max()))
+
+
+@pytest.mark.parametrize("n", [4, 32, 64])
+def test_the_solution_agrees_with_the_reference_to_round_off(n):
+    a = reference.random_fields.neumann_field(n, range(3), seed=1)
+    assert_close(
+        solve_dirichlet(torch.from_numpy(a)[:, None], Grid.square(n))[:, 0], torch.from_numpy(reference.poisson.solve(a))
+    )
+
+
+def test_a_cached_matrix_survives_inference_mode():
+    with torch.inference_mode():
+        solve_dirichlet(torch.zeros(1, 1, 11, 13, dtype=torch.float64), Grid((Axis(11), Axis(13))))
+    r = normal(1, 1, 11, 13).requires_grad_()
+    solve_dirichlet(r, Grid((Axis(11), Axis(13)))).square().sum().backward()
+    assert float(r.grad.norm()) > 0
+
+
+def test_narrow_matrices_are_the_wide_ones_rounded():
+    assert torch.equal(sine_matrix(9, torch.zeros(())), sine_matrix(9, WIDE).float())
+    assert np.allclose(cosine_matrix(9, torch.zeros(())), cosine_matrix(9, WIDE).float(), rtol=0, atol=0)

@@ -1,0 +1,42 @@
+import numpy as np
+import torch
+from tolerances import assert_close
+from toys import normal
+
+from pirf.grids import Axis, Grid  # noqa: F401
+from pirf.reference import poisson, random_fields
+from pirf.rewards.legacy import ReleasedPoisson
+
+N = 128
+
+
+def mean_square(a, u):
+    return float(-ReleasedPoisson(Grid.square(N, layout="nodes"))(torch.from_numpy(np.stack([a, u], 1))).mean())
+
+
+def test_the_released_residual_prefers_non_solutions():
+    """On released-style data truth scores 1.16, u = 0 scores 0.083, and the Neumann solution scores round-off."""
+    a = random_fields.neumann_field(N, range(48), seed=0)
+    truth, zero = mean_square(a, poisson.solve_nodal(a)), mean_square(a, 0 * a)
+    assert 1 / 1.5 < truth / 1.16 < 1.5, truth
+    assert 1 / 1.5 < zero / 0.083 < 1.5, zero
+    assert mean_square(0 * a, 0 * a) < 1e-12
+    # The reference solves with h = 1/n; the released stencil has h = 1/(n−1), so u grows by (n/(n−1))².
+    neumann = (N / (N - 1)) ** 2 * poisson.solve_neumann(a)
+    assert mean_square(a, neumann) < 1e-12
+    assert zero < truth
+
+
+def test_it_is_replicate_padding():
+    """Written once more with a padded array, as the released code does it."""
+    x = normal(2, 2, N, N)
+    padded = np.pad(x[:, 1].numpy(), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    stencil = padded[:, 2:, 1:-1] + padded[:, :-2, 1:-1] + padded[:, 1:-1, 2:] + padded[:, 1:-1, :-2] - 4 * x[:, 1].numpy()
+    expected = torch.from_numpy(stencil * (N - 1) ** 2) - x[:, 0]
+    assert_close(ReleasedPoisson(Grid.square(N))(x), -expected.square().mean((1, 2)))
+    assert_close(ReleasedPoisson(Grid.square(N)).residual(x)[:, 0], expected)
+
+
+def test_it_is_a_value():
+    reward = ReleasedPoisson(Grid.square(4, layout="nodes"))
+    assert eval(repr(reward)) == reward

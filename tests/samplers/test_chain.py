@@ -1,0 +1,145 @@
+import pytest
+import torch
+from toys import Function, Given, Tiny, normal, perturb
+
+from pirf.denoisers import GaussianDenoiser, Handover
+from pirf.errors import InputError
+from pirf.noise import Noise
+from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep
+
+STEPS = 5
+SAMPLERS = [Euler, Heun, Multistep, Ancestral]
+EVALUATIONS = {Euler: STEPS, Heun: 2 * STEPS - 1, Multistep: STEPS, Ancestral: STEPS}
+
+
+def chain(kind, denoiser=None, samples=3, **options):
+    return Chain(kind(steps=STEPS), denoiser or Tiny(), Noise(4)[range(samples)], **options)
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("handover", [False, True])
+def test_a_chain_split_anywhere_is_the_chain(kind, handover):
+    base = Tiny()
+    denoiser = Handover(base, perturb(Tiny()), kind(steps=STEPS).before_last(2)) if handover else base
+    c = chain(kind, denoiser)
+    whole = c.run(c.initial()).x
+    for cut in range(STEPS + 1):
+        assert torch.equal(c.run(c.run(c.initial(), 0, cut), cut).x, whole)
+        assert torch.equal(c.run(c.prefix(cut), cut).x, whole)
+    state = c.initial()
+    for k in range(STEPS):
+        state = c.run(state, k, k + 1).detach()
+    assert torch.equal(state.x, whole)
+
+
+def test_the_memory_of_a_multistep_is_void_at_a_handover():
+    """The tail's first step is then Euler's, whatever the base had remembered; and with the memory it would not be."""
+    base, tuned = Tiny(), perturb(Tiny())
+    below = Multistep(steps=STEPS).before_last(2)
+    c = chain(Multistep, Handover(base, tuned, below))
+    k = STEPS - 2
+    before = c.prefix(k)
+    euler = chain(Euler, tuned)
+    assert torch.equal(c.step(k, before).x, euler.step(k, before).x)
+    assert not torch.equal(chain(Multistep, tuned).step(k, before).x, euler.step(k, before).x)
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_evaluations_are_counted_where_they_are_made(kind):
+    calls = []
+
+    def spy(x, sigma, condition):
+        calls.append(float(sigma))
+        return 0.5 * x
+
+    c = chain(kind, Function(spy))
+    c.run(c.initial())
+    assert c.tally.evaluations == len(calls) == EVALUATIONS[kind]
+    assert c.tally.ungraded == 0
+    c.prefix(2)
+    assert c.tally.ungraded == c.tally.evaluations - EVALUATIONS[kind] == len(calls) - EVALUATIONS[kind] > 0
+    assert set(calls) == set(c.levels[:-1])
+
+
+def test_heun_corrects_with_the_network_of_its_departure():
+    seen = {}
+
+    def spy(name):
+        def estimate(x, sigma, condition):
+            seen.setdefault(name, []).append(float(sigma))
+            return 0.5 * x
+
+        return Function(estimate)
+
+    sampler = Heun(steps=STEPS)
+    c = Chain(sampler, Handover(spy("base"), spy("tuned"), sampler.before_last(2)), Noise(0))
+    c.run(c.initial())
+    s = sampler.levels
+    assert seen["base"] == [s[0], s[1], s[1], s[2], s[2], s[3]]
+    assert seen["tuned"] == [s[3], s[4], s[4]]
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_the_last_step_returns_the_estimate(kind):
+    c = chain(kind)
+    before = c.run(c.initial(), 0, STEPS - 1)
+    assert torch.equal(c.step(STEPS - 1, before).x, c.predict(before.x, STEPS - 1))
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_a_sample_does_not_know_its_batch(kind):
+    oracle = GaussianDenoiser((2, 4, 4), mean=0.3, variances=torch.linspace(0.1, 2, 32))
+    c = chain(kind, oracle, samples=6)
+    whole = c.run(c.initial()).x
+    for part in ([5, 1], [3], [0, 1, 2, 3, 4, 5]):
+        d = c.keyed(c.noise[part])
+        assert torch.equal(d.run(d.initial()).x, whole[part])
+
+
+def test_visits_are_the_departures():
+    c, seen = chain(Heun), []
+    c.run(c.initial(), visit=lambda k, state: seen.append((k, state.x)))
+    assert [k for k, _ in seen] == list(range(STEPS))
+    for k, x in seen:
+        assert torch.equal(x, c.run(c.initial(), 0, k).x)
+
+
+def test_the_initial_state_and_renoising():
+    c = chain(Euler)
+    assert torch.equal(c.initial().x, c.levels[0] * c.noise.fold("initial").normal((2, 8, 8), torch.float64))
+    x0, noise = normal(3, 2, 8, 8), Noise(9)[range(3)]
+    assert torch.equal(c.renoise(x0, 2, noise), x0 + c.levels[2] * noise.normal((2, 8, 8), torch.float64))
+
+
+def test_stored_prefixes_are_asked_first():
+    c = chain(Euler)
+    stored = c.prefix(3)
+    d = chain(Euler, prefixes=lambda chain, stop: stored if stop == 3 else None)
+    assert d.prefix(3) is stored
+    assert torch.equal(d.prefix(2).x, c.prefix(2).x)
+
+
+def test_the_condition_reaches_the_network():
+    told = Function(lambda x, sigma, condition: condition["target"].reshape(-1, 1, 1).expand(x.shape))
+    target = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    c = chain(Heun, told, condition={"target": target})
+    assert torch.equal(c.run(c.initial()).x[:, 0, 0], target)
+
+
+@pytest.mark.parametrize("bounds", [(-1, 2), (3, 2), (0, STEPS + 1)])
+def test_steps_outside_the_chain_are_refused(bounds):
+    c = chain(Euler)
+    with pytest.raises(InputError, match=f"got start={bounds[0]}, stop={bounds[1]}"):
+        c.run(c.initial(), *bounds)
+
+
+def test_an_ode_step_has_no_density():
+    c = chain(Heun)
+    with pytest.raises(InputError, match="stochastic sampler: got Heun"):
+        c.transition(0, c.initial())
+
+
+def test_a_custom_schedule_is_obeyed():
+    c = Chain(Euler(steps=2, schedule=Given((4.0, 1.0, 0.0))), Tiny(), Noise(0))
+    assert c.levels == (4.0, 1.0, 0.0)
+    assert c.steps == 2

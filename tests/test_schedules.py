@@ -1,0 +1,45 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tolerances import assert_close
+
+from pirf.errors import InputError
+from pirf.schedules import EDM
+
+
+@given(st.integers(2, 60), st.floats(1e-4, 0.5), st.floats(1, 200), st.floats(1, 10))
+def test_levels_descend_from_max_through_min_to_zero(steps, low, high, rho):
+    levels = EDM(low, high, rho).levels(steps)
+    assert len(levels) == steps + 1
+    assert all(a > b for a, b in zip(levels, levels[1:], strict=False))
+    assert levels[-1] == 0
+    assert_close(torch.tensor([levels[0] / high, levels[-2] / low], dtype=torch.float64), 1.0)
+
+
+@given(st.integers(3, 40))
+def test_the_roots_of_the_levels_are_equidistant(steps):
+    roots = torch.tensor(EDM().levels(steps)[:-1], dtype=torch.float64) ** (1 / 7)
+    assert_close(roots.diff(), (0.002 ** (1 / 7) - 80 ** (1 / 7)) / (steps - 1))
+
+
+def test_rho_one_is_linear_and_a_single_step_starts_at_the_top():
+    assert_close(torch.tensor(EDM(1.0, 3.0, 1.0).levels(3), dtype=torch.float64), torch.tensor([3.0, 2.0, 1.0, 0.0]).double())
+    assert_close(torch.tensor(EDM().levels(1), dtype=torch.float64), torch.tensor([80.0, 0.0]).double())
+
+
+def test_a_schedule_is_a_value():
+    assert eval(repr(EDM(0.01, 10.0, 5.0))) == EDM(0.01, 10.0, 5.0)
+    assert hash(EDM()) == hash(EDM(0.002, 80.0, 7.0))
+
+
+@pytest.mark.parametrize("bad", [(1.0, 1.0), (2.0, 1.0)])
+def test_inverted_levels_are_refused(bad):
+    with pytest.raises(InputError, match="sigma_min < sigma_max is needed: got"):
+        EDM(*bad)
+
+
+@pytest.mark.parametrize("bad", [{"sigma_min": 0.0}, {"sigma_max": -1.0}, {"rho": 0.0}])
+def test_non_positive_constants_are_refused(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        EDM(**bad)
