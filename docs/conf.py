@@ -3,18 +3,23 @@
 import contextlib
 import io
 import pkgutil
+import re
 import runpy
 from pathlib import Path
 
-import pirf
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.errors import SphinxError
+
+import pirf
 
 HERE = Path(__file__).parent
 PRINTED = HERE / "_build" / "printed"
 
 project, author, release = "pirf", "the pirf authors", pirf.__version__
 copyright = "the pirf authors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"pirf {release}"
@@ -24,10 +29,10 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_default_options = {"show-inheritance": True}
 autodoc_type_aliases = {name: f"pirf.tensors.{name}" for name in pirf.tensors.__all__}
-# Names of other libraries, whose pages are not looked up, and aliases that a module keeps to itself.
-nitpick_ignore_regex = [
-    (r"py:.*", r"(torch|nn|np|numpy|attrs?|jaxtyping|typing|collections|pathlib|matplotlib|tqdm|typer)\b.*"),
-]
+autodoc_type_aliases["Denoise"] = "pirf.samplers.base.Denoise"
+# Names of other libraries (their pages are not looked up), three of which arrive without their module.
+OTHERS = "abc|attrs?|collections|jaxtyping|matplotlib|nn|np|numpy|pathlib|torch|typer|typing"
+nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})\..*|Array|Figure|Tensor")]
 
 
 def check_every_module_is_named() -> None:
@@ -54,5 +59,25 @@ def print_scripts() -> None:
             page.write_text(out.getvalue())
 
 
-check_every_module_is_named()
-print_scripts()
+def shorten_aliases(app: Sphinx, what: str, name: str, obj: object, options: object, signature: str, returns: str) -> object:
+    """Aliases appear in signatures under their own short names."""
+    pattern = r"(?:TypeAliasForwardRef\(')?(pirf\.(?:tensors|samplers\.base)\.\w+)(?:'\))?"
+    return tuple(None if text is None else re.sub(pattern, r"~\1", text) for text in (signature, returns))
+
+
+def resolve_public_name(app: Sphinx, env: BuildEnvironment, node: nodes.Element, content: nodes.Element) -> object:
+    """``pirf.Heun`` and ``Heun`` lead to where the class is defined; a name that pirf does not export stays an error."""
+    name, *rest = node.get("reftarget", "").removeprefix("pirf.").split(".")
+    thing = getattr(pirf, name, None) if name in pirf.__all__ else None
+    if node.get("refdomain") != "py" or not hasattr(thing, "__qualname__"):
+        return None
+    where = ".".join((thing.__module__, thing.__qualname__, *rest))
+    return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", where, node, content)
+
+
+def setup(app: Sphinx) -> None:
+    """Check, print, and connect."""
+    check_every_module_is_named()
+    print_scripts()
+    app.connect("autodoc-process-signature", shorten_aliases)
+    app.connect("missing-reference", resolve_public_name)

@@ -2,12 +2,13 @@
 
 import attrs
 import numpy as np
-import pirf
 import scipy.sparse as sp
 import torch
+from scipy.sparse.linalg import splu
+
+import pirf
 from pirf import Field, Residual
 from pirf.reference.random_fields import neumann_field
-from scipy.sparse.linalg import splu
 
 
 # reward

@@ -9,7 +9,7 @@ from pirf.errors import InputError, NumericalError
 from pirf.experiments import Comparison, Entry, compare
 from pirf.grids import Axis, Grid
 from pirf.guidance import DPS, Guidance, Term
-from pirf.inference import sample
+from pirf.inference import branches, sample
 from pirf.noise import Noise
 from pirf.operators import Dirichlet, Neumann, Periodic
 from pirf.problems import Problem
@@ -81,6 +81,7 @@ __all__ = [
     "WeightAnchor",
     "__version__",
     "balance",
+    "branches",
     "compare",
     "finetune",
     "load",

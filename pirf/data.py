@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Protocol, final, runtime_checkable
 
 import attrs
@@ -55,7 +56,10 @@ class Fields:
     scaling: Scaling = attrs.field(default=attrs.Factory(lambda self: Scaling.fit(_usable(self.fields)), takes_self=True))
 
     def __repr__(self) -> str:
-        return f"Fields(<{'×'.join(map(str, self.fields.shape))}>)"
+        # A digest of up to 64 samples stands for the data: what a run was trained on is part of its identity.
+        some = self.fields[:: max(1, len(self.fields) // 64)].contiguous()
+        digest = blake2b(some.numpy().tobytes(), digest_size=6).hexdigest()
+        return f"Fields(<{'×'.join(map(str, self.fields.shape))} {digest}>)"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ class InputError(ValueError):
     """The caller's input cannot work.  Raised before anything has been changed; the command line exits with 2."""
 
     def __init__(self, what: str, *, got: object, why: str, hint: str) -> None:
-        super().__init__(f"{what}: got {got}; {why}. Try {hint}.")
+        super().__init__(" ".join(f"{what}: got {got}; {why}. Try {hint}.".split()))
 
 
 class NumericalError(ArithmeticError):

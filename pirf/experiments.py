@@ -101,7 +101,7 @@ class Comparison:
         )
 
     def cells(self) -> list[list[str]]:
-        """The table as text, one list per row, in the order of :data:`COLUMNS`."""
+        """The table as text, one list per row, in the order of ``COLUMNS``."""
         return [_cells(row) for row in self.rows]
 
     def __str__(self) -> str:
@@ -203,7 +203,7 @@ def compare(
         rows.append(
             judge(
                 name,
-                drawn.fields,
+                drawn.fields.cpu(),
                 evaluations=drawn.evaluations,
                 vjps=drawn.vjps,
                 seconds=drawn.seconds,

@@ -36,7 +36,7 @@ class Axis:
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Grid:
     """A tensor product of axes, in the order of a field's trailing dimensions."""
 
@@ -46,6 +46,15 @@ class Grid:
     def square(cls, n: int, extent: float = 1.0, layout: Layout = "cells") -> Grid:
         """The same axis twice."""
         return cls((Axis(n, extent, layout),) * 2)
+
+    def __repr__(self) -> str:
+        first = self.axes[0]
+        if self.axes != (first, first):
+            return f"Grid({self.axes!r})"
+        options = [
+            f"{v!r}" for v, default in ((first.extent, 1.0), (first.layout, "cells")) if v != default or first.layout != "cells"
+        ]
+        return f"Grid.square({', '.join([str(first.n), *options])})"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from typing import final
 
 import attrs
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from pirf.errors import InputError
@@ -126,7 +127,7 @@ def adherence(
     )
 
 
-def fidelity(fields: Field, truth: Field) -> Fidelity:
+def fidelity(fields: Field, truth: Float[Tensor, "truth channel *grid"]) -> Fidelity:
     """All fidelity figures of ``fields`` against ``truth``; equal numbers of samples are compared."""
     _finite(fields)
     count = min(len(fields), len(truth))
@@ -187,8 +188,8 @@ def _frame_split(rows: Tensor, grid: torch.Size) -> tuple[float, float]:
 
 def _cosine_coefficients(x: Tensor) -> Tensor:
     """Orthonormal DCT-II along all grid axes."""
-    for dim in range(2, x.ndim):
-        x = torch.tensordot(x, cosine_matrix(x.shape[dim], x), dims=([2], [0]))
+    for _ in range(2, x.ndim):  # each product moves its axis to the end, so that the next one stands at 2
+        x = torch.tensordot(x, cosine_matrix(x.shape[2], x), dims=([2], [0]))
     return x
 
 

@@ -22,7 +22,7 @@ from pirf.grids import Grid
 from pirf.metrics import round_trip_floor
 from pirf.reference import poisson as poisson_solver
 from pirf.reference import random_fields
-from pirf.rewards import Poisson, ResidualReward
+from pirf.rewards import Given, Poisson, ResidualReward, balance
 from pirf.scaling import Scaling
 from pirf.tensors import Field
 
@@ -96,6 +96,14 @@ class Problem:
     def floor(self) -> float:
         """Mean-square residual of truth after normalise → float32 → de-normalise."""
         return round_trip_floor(self.reward, self.sample(64, seed=FIT_SEED - 1), self.scaling)
+
+    def balanced_reward(self, fields: Field) -> Given:
+        """What to fine-tune on: the residual and, where it is known, the error in the solution.
+
+        Each is scaled to one on ``fields`` (samples of the untuned model); no gradient flows into the given channels.
+        """
+        terms = [self.reward] if self.solution_norm is None else [self.reward, self.solution_norm]
+        return Given(balance(terms, fields), self.given)
 
     def oracle(self) -> GaussianDenoiser:
         """The exact denoiser of a Gaussian law, float64."""

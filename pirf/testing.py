@@ -19,6 +19,7 @@ from pirf.backprop import GradientStrategy
 from pirf.denoisers import Denoiser, GaussianDenoiser, Preconditioned
 from pirf.noise import Noise
 from pirf.rewards import ResidualReward, Reward
+from pirf.rewards.jacobian import adjoint_gap, directional, sensitivity, spread
 from pirf.samplers import Chain, Sampler
 from pirf.scaling import Scaling
 from pirf.tensors import Condition, Field
@@ -92,36 +93,18 @@ def check_reward(reward: Reward, example: Field, condition: Condition | None = N
 
 
 def _check_residual(reward: ResidualReward, x: Field, condition: Condition | None, cases: int, seed: int) -> None:
-    def residuals(y: Tensor) -> Tensor:
-        return reward.residuals(y, condition)
-
-    def along(v: Tensor) -> Tensor:
-        out: Tensor = torch.func.jvp(residuals, (x,), (v,))[1]
-        return out
-
-    unit = x.transpose(0, 1).flatten(1).std(1).clamp_min(1e-12).reshape(1, -1, *[1] * (x.ndim - 2))
     for case in range(cases):
-        noise = Noise(seed).fold("contract", case)[range(len(x))]
-        v = unit * noise.fold("v").normal(x.shape[1:], x.dtype)
-        jv = along(v)
-        w = noise.fold("w").normal(jv.shape[1:], x.dtype)
-        leaf = x.clone().requires_grad_()
-        (jtw,) = torch.autograd.grad(residuals(leaf), leaf, w)
-        gap = float(((jv * w).sum() - (v * jtw).sum()).abs() / (jv.norm() * w.norm() + v.norm() * jtw.norm()).clamp_min(1e-300))
+        gap = adjoint_gap(reward, x, Noise(seed).fold("contract", case), condition)
         _require(gap <= 1e-10, reward, "⟨Jv, w⟩ = ⟨v, Jᵀw⟩ to 1e-10", f"{gap:.1e}")
-    step = 1e-5
-    numeric = (residuals(x + step * v) - residuals(x - step * v)) / (2 * step)
-    gap = float((numeric - jv).norm() / jv.norm().clamp_min(1e-300))
-    _require(gap < 1e-5, reward, "the derivative equals central differences to 1e-5", f"{gap:.1e}")
+    v = spread(x) * Noise(seed).fold("contract")[range(len(x))].normal(x.shape[1:], x.dtype)
+    slope, step = directional(reward, x, v, condition), 1e-5
+    numeric = (reward.residuals(x + step * v, condition) - reward.residuals(x - step * v, condition)) / (2 * step)
+    error = float((numeric - slope).norm() / slope.norm().clamp_min(1e-300))
+    _require(error < 1e-5, reward, "the derivative equals central differences to 1e-5", f"{error:.1e}")
     for channel in range(x.shape[1]):
-        jump = torch.zeros_like(x)
-        jump[:, channel] = x.roll(1, 0)[:, channel] - x[:, channel]
-        change, slope = float((residuals(x + jump) - residuals(x)).norm()), float(along(jump).norm())
-        _require(
-            change == 0 or slope > 1e-9 * change,
-            reward,
-            f"channel {channel}: jumps change the residual, so its derivative is not 0",
-        )
+        change, size = sensitivity(reward, x, channel, condition)
+        _require(change > 0, reward, f"channel {channel} is seen: exchanging it between samples changes the residual")
+        _require(size > 1e-9 * change, reward, f"channel {channel}: jumps change the residual, so its derivative is not 0")
 
 
 def check_sampler(sampler: Sampler) -> None:

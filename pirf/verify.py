@@ -22,7 +22,6 @@ from typing import Literal, final
 
 import attrs
 import torch
-from torch import Tensor
 
 from pirf.errors import InputError
 from pirf.grids import Grid
@@ -30,6 +29,7 @@ from pirf.metrics import adherence, alarms, fidelity, mean_squares, round_trip_f
 from pirf.noise import Noise
 from pirf.problems import Problem
 from pirf.rewards import ResidualReward
+from pirf.rewards.jacobian import adjoint_gap, sensitivity, spread
 from pirf.scaling import Scaling
 from pirf.tensors import Field
 
@@ -143,7 +143,9 @@ def verify(
             hint="verify(MyReward(grid), truth=fields)",
         )
     if case.truth is not None and len(case.truth) < 2:
-        raise InputError("verify needs four samples of truth or more", got=samples, why="pairs are compared", hint="samples=64")
+        raise InputError(
+            "verify needs four samples of truth or more", got=len(case.truth), why="pairs are compared", hint="samples=64"
+        )
     return Certificate(name, (*_order(case), *_gradient(case), *_consistency(case), *_non_solutions(case), *_blind_spots(case)))
 
 
@@ -201,43 +203,16 @@ def _gradient(case: _Case) -> list[Row]:
     if case.truth is None:
         return [Row(name, "NOT CHECKED", note="needs truth=") for name in ("adjoint", "sensitivity")]
     x = case.truth[:8]
-    unit = x.transpose(0, 1).flatten(1).std(1).reshape(1, -1, *[1] * (x.ndim - 2))
-    worst = 0.0
-    for draw in range(8):
-        noise = Noise(draw)[range(len(x))]
-        v = unit * noise.fold("v").normal(x.shape[1:], x.dtype)
-        jv = _directional(case.reward, x, v)
-        w = noise.fold("w").normal(jv.shape[1:], x.dtype)
-        leaf = x.clone().requires_grad_()
-        (jtw,) = torch.autograd.grad(case.reward.residuals(leaf), leaf, w, allow_unused=True)
-        jtw = torch.zeros_like(x) if jtw is None else jtw
-        size = jv.norm() * w.norm() + v.norm() * jtw.norm()
-        worst = max(worst, float(((jv * w).sum() - (v * jtw).sum()).abs() / size.clamp_min(1e-300)))
+    worst = max(adjoint_gap(case.reward, x, Noise(draw)) for draw in range(8))
     rows = [Row("adjoint", "PASS" if worst <= 1e-10 else "FAIL", f"{worst:.0e}", "1e-10")]
-    before = case.reward.residuals(x)
+    size = float(case.reward.residuals(x).norm())
     for channel in range(x.shape[1]):
-        jump = torch.zeros_like(x)
-        jump[:, channel] = x.roll(1, 0)[:, channel] - x[:, channel]
-        change = float((case.reward.residuals(x + jump) - before).norm())
-        slope = float(_directional(case.reward, x, jump).norm())
-        seen = change > 1e-9 * float(before.norm() + change)
-        note = "" if seen and slope > 1e-9 * change else "never seen" if not seen else "jumps change it, its derivative is 0"
-        rows.append(
-            Row(
-                f"sensitivity, channel {channel}",
-                "FAIL" if note else "PASS",
-                f"|Jv|/|ΔR| = {slope / max(change, 1e-300):.2g}",
-                "> 0",
-                note,
-            )
-        )
+        change, slope = sensitivity(case.reward, x, channel)
+        seen = change > 1e-9 * (size + change)
+        note = "never seen" if not seen else "jumps change it, its derivative is 0" if slope <= 1e-9 * change else ""
+        ratio = f"|Jv|/|ΔR| = {slope / max(change, 1e-300):.2g}"
+        rows.append(Row(f"sensitivity, channel {channel}", "FAIL" if note else "PASS", ratio, "> 0", note))
     return rows
-
-
-def _directional(reward: ResidualReward, x: Tensor, v: Tensor) -> Tensor:
-    """J v in forward mode."""
-    out: Tensor = torch.func.jvp(lambda y: reward.residuals(y), (x,), (v,))[1]
-    return out
 
 
 def _consistency(case: _Case) -> list[Row]:
@@ -284,15 +259,15 @@ def _non_solutions(case: _Case) -> list[Row]:
     if case.truth is None:
         return [Row("non-solutions score worse", "NOT CHECKED", note="needs truth=")]
     x = case.truth
-    spread = x.transpose(0, 1).flatten(1).std(1).reshape(1, -1, *[1] * (x.ndim - 2))
+    unit = spread(x)
     board = (sum(torch.meshgrid(*(torch.arange(n) for n in x.shape[2:]), indexing="ij")) % 2) * 2.0 - 1
     noise = Noise(0).fold("verify")[range(len(x))].normal(x.shape[1:], x.dtype)
     table: dict[str, Field] = {
         "zero solution, true given": torch.zeros_like(x),
-        "solution + constant": x + spread,
+        "solution + constant": x + unit,
         "smoothed solution": _smoothed(x),
-        "solution + 5 % checkerboard": x + 0.05 * spread * board,
-        "solution + 5 % noise": x + 0.05 * spread * noise,
+        "solution + 5 % checkerboard": x + 0.05 * unit * board,
+        "solution + 5 % noise": x + 0.05 * unit * noise,
         "another sample's solution": x.roll(1, 0),
     }
     table |= {name: make(x) for name, make in case.impostors.items()}
@@ -332,8 +307,7 @@ def _blind_spots(case: _Case) -> list[Row]:
     table: dict[str, Field] = {"everything zero": torch.zeros_like(case.truth), "everything halved": 0.5 * case.truth}
     if given:
         bent = case.truth.clone()
-        spread = bent[:, given].std()
-        bent[:, given] = bent[:, given] * (bent[:, given] / spread).square() / 3
+        bent[:, given] = bent[:, given] * (bent[:, given] / spread(bent)[:, given]).square() / 3
         table["given field cubed, solved again"] = case.solver(bent)
     table |= {name: make(len(case.truth)) for name, make in case.off_law.items()}
     unit = fidelity(case.other, case.truth)

@@ -2,7 +2,7 @@
 
 from jaxtyping import install_import_hook
 
-install_import_hook("pirf", "beartype.beartype")  # before anything imports the package
+install_import_hook("pirf", "checking.checked")  # before anything imports the package
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

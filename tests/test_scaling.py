@@ -48,7 +48,7 @@ def test_a_bad_scaling_is_refused(bad):
 @pytest.mark.parametrize("shape", [(2, 3, 4), (5,)])
 def test_a_wrong_channel_count_is_refused(shape):
     for move in (Scaling.identity(2).normalise, Scaling.identity(2).physical):
-        with pytest.raises(Exception, match="2 channel|type") as refusal:
+        with pytest.raises(Exception, match=r"2 channel|type") as refusal:
             move(torch.zeros(shape))
         if len(shape) > 1:
             assert isinstance(refusal.value, InputError)

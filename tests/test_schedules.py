@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +14,7 @@ from pirf.schedules import EDM
 def test_levels_descend_from_max_through_min_to_zero(steps, low, high, rho):
     levels = EDM(low, high, rho).levels(steps)
     assert len(levels) == steps + 1
-    assert all(a > b for a, b in zip(levels, levels[1:], strict=False))
+    assert all(a > b for a, b in pairwise(levels))
     assert levels[-1] == 0
     assert_close(torch.tensor([levels[0] / high, levels[-2] / low], dtype=torch.float64), 1.0)
 

@@ -42,14 +42,16 @@ class Broken(pirf.PDEReward):
     fault: str
 
     def residual(self, x):
-        u = x[:, 1:]
+        a, u = x[:, :1], x[:, 1:]
         if self.fault == "couples":
-            return u - u.mean()
+            return a + u - u.mean()
         if self.fault == "dtype":
-            return u.double()
+            return (a + u).double()
         if self.fault == "threshold":
-            return torch.sign(u)
-        return u
+            return a + torch.sign(u)
+        if self.fault == "blind":
+            return u
+        return a + u
 
     def __call__(self, x, condition=None):
         scores = super().__call__(x, condition)
@@ -62,6 +64,7 @@ class Broken(pirf.PDEReward):
         ("couples", "must not influence"),
         ("dtype", "float32"),
         ("threshold", "derivative is not 0"),
+        ("blind", "channel 0 is seen"),
         ("scalar", "one score per sample"),
     ],
 )

@@ -1,6 +1,7 @@
 """The one table of tolerances, by dtype, and the comparisons that read it.  No test brings its own."""
 
 import math
+from itertools import pairwise
 
 import torch
 
@@ -27,4 +28,4 @@ def assert_moment(draws, expected, errors=4.5):
 
 def orders(errors):
     """log2 of successive ratios of errors when the step is halved."""
-    return [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    return [math.log2(a / b) for a, b in pairwise(errors)]

@@ -1,6 +1,7 @@
 """What the type checker must accept: the seams compose, and a new reward is a subclass with one method."""
 
 import attrs
+
 import pirf
 from pirf import Field, Residual
 

@@ -1,4 +1,4 @@
-"""What share of the final sample's sensitivity to the weights the last K steps carry, by the formula for D = c_skip x + c_out θ."""
+"""The share of the final sample's sensitivity to θ that the last K steps carry, for D = c_skip x + c_out θ."""
 
 import math
 

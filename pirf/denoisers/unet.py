@@ -212,7 +212,7 @@ class UNet(Preconditioned):
 
     @classmethod
     def ddpmpp(cls, shape: Sequence[int], scaling: Scaling | None = None, dropout: float = 0.1) -> UNet:
-        """The released 128² models: 128 channels, multipliers 2, 2, 2, four blocks, attention at the lowest resolution and at 16²."""
+        """The released 128² models: 128 channels, multipliers 2, 2, 2, four blocks, attention at 16² and the lowest level."""
         return cls(shape, scaling, channels=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), dropout=dropout)
 
     @property

@@ -25,7 +25,7 @@ class Together(Regularizer):
 
     def penalty(self, tuned: Denoiser, base: Denoiser, states: Sequence[tuple[float, Field]]) -> Tensor:
         """The sum."""
-        return sum((part.penalty(tuned, base, states) for part in self.parts), super().penalty(tuned, base, states))
+        return sum((part.penalty(tuned, base, states) for part in self.parts), tuned.like.new_zeros(()))
 
     def after_step(self, tuned: Denoiser, base: Denoiser, optimizer: torch.optim.Optimizer) -> None:
         """One after the other."""

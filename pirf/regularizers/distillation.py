@@ -29,7 +29,7 @@ class Distillation(Regularizer):
 
     def penalty(self, tuned: Denoiser, base: Denoiser, states: Sequence[tuple[float, Field]]) -> Tensor:
         """Both networks on every state; the base without gradient."""
-        total = super().penalty(tuned, base, states)
+        total = tuned.like.new_zeros(())
         for level, x in states:
             sigma = torch.tensor(level, dtype=x.dtype, device=x.device)
             with torch.no_grad():

@@ -76,18 +76,18 @@ class Given(ResidualReward):
 
 
 def balance(rewards: Sequence[Reward], fields: Field, condition: Condition | None = None) -> Sum:
-    """Σ rⱼ / |median rⱼ| over ``fields``, typically samples of the base model: every term starts at −1.
+    """``Σ rⱼ / |mean rⱼ|`` over ``fields``, typically samples of the base model: every term starts at −1.
 
-    A rule instead of a constant per problem; the median ignores a few wild samples.
+    A rule instead of a constant per problem.
     """
     with torch.no_grad():
-        units = [float(reward(fields, condition).median().abs()) for reward in rewards]
+        units = [float(reward(fields, condition).mean().abs()) for reward in rewards]
     for reward, unit in zip(rewards, units, strict=True):
         if not unit > 0 or unit == float("inf"):
             raise InputError(
                 "rewards can be balanced on fields that score finitely and below zero",
-                got=f"a median of {unit:g} for {reward!r}",
-                why="each term is divided by its own median",
+                got=f"a mean of {unit:g} for {reward!r}",
+                why="each term is divided by its own mean",
                 hint="samples of the untuned model",
             )
     return Sum(tuple(Scaled(reward, 1 / unit) for reward, unit in zip(rewards, units, strict=True)))

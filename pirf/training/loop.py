@@ -88,6 +88,13 @@ def descend(
     """
     if not lr > 0:
         raise InputError("a positive learning rate is needed", got=lr, why="nothing would be learned", hint="lr=1e-3")
+    if budget.progress(0, already) >= 1:
+        raise InputError(
+            "time for at least one update is needed",
+            got=f"{already:.0f} s spent on prefix states, {budget.seconds:g} s in all",
+            why="nothing would be trained",
+            hint="more seconds, or a smaller pool",
+        )
     optimizer = torch.optim.Adam(parameters, lr=lr)
     average = [p.detach().clone() for p in parameters]
     history: list[Record] = []
@@ -96,13 +103,17 @@ def descend(
     if resumed is not None:
         step, elapsed, history = resumed.restore(parameters, average, optimizer)
     clock = _Clock(elapsed)
+    prepared = min(budget.progress(0, already), 0.99)  # the rate runs over what is left for updates
     saved = clock()
     with tqdm(total=100, desc=label, unit="%", leave=False, disable=not progress, bar_format=_BAR) as bar:
         while (spent := budget.progress(step, clock())) < 1.0:
-            factor = lr * rate(spent)
+            factor = lr * rate((spent - prepared) / (1 - prepared))
             for group in optimizer.param_groups:
                 group["lr"] = factor
-            value, record = loss(step)
+            try:
+                value, record = loss(step)
+            except NumericalError as error:
+                raise NumericalError(f"{label}, update {step}: {error}") from None
             gradients = torch.autograd.grad(value, parameters, allow_unused=True)
             _stop_before_harm(value, gradients, step, label)
             for parameter, gradient in zip(parameters, gradients, strict=True):

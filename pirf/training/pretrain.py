@@ -15,6 +15,7 @@ from pirf.data import Source
 from pirf.denoisers import Denoiser, UNet
 from pirf.denoisers.base import lay_out
 from pirf.noise import Noise
+from pirf.training.checkpoints import fingerprint
 from pirf.training.loop import Budget, Record, descend
 from pirf.training.rates import Cosine, Rate
 
@@ -29,7 +30,7 @@ def pretrain(
     seconds: float | None = None,
     batch: int = 32,
     lr: float = 3e-3,
-    rate: Rate = Cosine(),
+    rate: Rate = Cosine(warmup=0.02),
     p_mean: float = -1.2,
     p_std: float = 1.2,
     sigma_data: float = 0.5,
@@ -68,7 +69,8 @@ def pretrain(
         weight = (column**2 + sigma_data**2) / (column * sigma_data) ** 2
         return (weight * (estimate - clean) ** 2).mean(), {}
 
-    identity = repr((source, model.shape, batch, lr, rate, p_mean, p_std, half_life, clip, precision, seed, budget))
+    start = fingerprint(denoiser) if out is not None else ""
+    identity = repr((source, start, batch, lr, rate, p_mean, p_std, half_life, clip, precision, seed, budget))
     average, history = descend(
         parameters,
         loss,

@@ -36,9 +36,9 @@ class Constant(Rate):
 @final
 @attrs.frozen
 class Cosine(Rate):
-    """Warm-up, then half a cosine from 1 to ``final``."""
+    """Linear warm-up if asked for, then half a cosine from 1 to ``final``."""
 
-    warmup: float = attrs.field(default=0.02, validator=_share)
+    warmup: float = attrs.field(default=0.0, validator=_share)
     final: float = attrs.field(default=0.0, validator=_share)
 
     def __call__(self, progress: float) -> float:

@@ -11,7 +11,7 @@ from typing import final
 
 import attrs
 
-from pirf.errors import InputError
+from pirf.errors import InputError, NumericalError
 
 __all__ = ["Tuning", "tune"]
 
@@ -54,6 +54,8 @@ def tune(objective: Callable[[float], float], low: float, high: float, trials: i
         side = -side
         attempt(free[0])
     best = min(done, key=done.__getitem__)
+    if not math.isfinite(done[best]):
+        raise NumericalError(f"none of {len(done)} values between {low:g} and {high:g} gave a finite loss. Try a lower range.")
     return Tuning(best, done[best], tuple(done.items()))
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -58,7 +60,7 @@ def test_the_solution_converges_with_order_two_to_an_analytic_one(solve, points)
         u = np.sin(np.pi * x) * np.sin(3 * np.pi * y)
         error = solve((-10 * np.pi**2 * u)[None])[0] - u
         errors.append((1 / n if solve is poisson.solve else 1 / (n - 1), np.sqrt((error**2).mean())))
-    for (h, e), (k, f) in zip(errors, errors[1:], strict=False):
+    for (h, e), (k, f) in pairwise(errors):
         assert abs(np.log(e / f) / np.log(h / k) - 2) < 0.1
 
 

@@ -39,13 +39,13 @@ def test_given_keeps_the_value_and_stops_exactly_the_given_gradient(channels):
 def test_balance_makes_every_term_start_at_minus_one():
     both = balance((Poisson(GRID), Quadratic(2.0)), X)
     for term in both.rewards:
-        assert_close(term(X).median(), -1.0)
+        assert_close(term(X).mean(), -1.0)
 
 
 def test_a_perfect_or_a_broken_term_cannot_be_balanced():
-    with pytest.raises(InputError, match="got a median of 0"):
+    with pytest.raises(InputError, match="got a mean of 0"):
         balance((Poisson(GRID),), 0 * X)
-    with pytest.raises(InputError, match="got a median of nan"):
+    with pytest.raises(InputError, match="got a mean of nan"):
         balance((Poisson(GRID),), X * float("nan"))
 
 

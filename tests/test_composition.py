@@ -1,0 +1,96 @@
+"""Every public sampler × reward × gradient strategy × regularizer, each through one loss and its gradient."""
+
+import inspect
+import itertools
+
+import pytest
+import torch
+from toys import Tiny, perturb
+
+import pirf.backprop
+import pirf.regularizers
+import pirf.rewards
+import pirf.samplers
+from pirf.backprop import Full, GradientStrategy, LastSteps, LayerTruncated
+from pirf.denoisers import Handover
+from pirf.grids import Grid
+from pirf.noise import Noise
+from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
+from pirf.rewards import Given, Poisson, Reward, Scaled, Sum
+from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, Sampler
+
+GRID = Grid.square(8)
+SAMPLERS = [Euler(steps=3), Heun(steps=3), Multistep(steps=3), Ancestral(steps=3)]
+SOLUTION = Poisson(GRID, "solution", 0.05)
+REWARDS = [Poisson(GRID), SOLUTION, Given(Poisson(GRID), (0,)), Sum((Scaled(Poisson(GRID), 1e-3), SOLUTION))]
+STRATEGIES = [
+    Full(), Full(segments=2), LastSteps(1), LastSteps(2), LayerTruncated(LastSteps(2)),
+    LayerTruncated(Full(segments=2), stages=2),
+]  # fmt: skip
+REGULARIZERS = [
+    None, WeightAnchor(), WeightAnchor(1.0, "subgradient"), WeightAnchor(1.0, "squared"), Distillation(),
+    Together((WeightAnchor(1.0, "squared"), Distillation())),
+]  # fmt: skip
+
+
+def public(room, kind):
+    """The concrete public classes of a room."""
+    found = {getattr(room, name) for name in room.__all__ if inspect.isclass(getattr(room, name))}
+    return {c for c in found if issubclass(c, kind) and not inspect.isabstract(c) and c is not kind}
+
+
+def used(values):
+    """The classes of these values and of what they wrap."""
+    seen = set()
+    for value in values:
+        if isinstance(value, (Sampler, Reward, GradientStrategy, Regularizer)):
+            seen.add(type(value))
+            for inner in (getattr(value, name, None) for name in ("inner", "reward", "rewards", "parts")):
+                seen |= used(inner if isinstance(inner, tuple) else (inner,))
+    return seen
+
+
+@pytest.mark.parametrize(("room", "kind", "values"), [
+    (pirf.samplers, Sampler, SAMPLERS), (pirf.rewards, Reward, REWARDS), (pirf.backprop, GradientStrategy, STRATEGIES),
+    (pirf.regularizers, Regularizer, REGULARIZERS),
+])  # fmt: skip
+def test_nothing_public_is_left_out(room, kind, values):
+    assert public(room, kind) <= used(values)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("handover", [False, True], ids=["plain", "handover"])
+def test_everything_meets_everything(sampler, handover):
+    """One loss each: a gradient on exactly the trainable tensors, none of them zero."""
+    for reward, strategy, regularizer in itertools.product(REWARDS, STRATEGIES, REGULARIZERS):
+        base = Handover.split(Tiny(width=2), sampler.before_last(2)) if handover else Tiny(width=2)
+        model = Handover(base.base, perturb(Tiny(width=2)), base.below) if handover else perturb(Tiny(width=2))
+        trained = strategy.trainable(model)
+        ours = {id(p) for p in trained}
+        for p in model.parameters():
+            p.requires_grad_(id(p) in ours)
+        loss = strategy.loss(Chain(sampler, model, Noise(0)), reward, Noise(1)[range(2)])
+        value = loss.value
+        if regularizer is not None:
+            value = value + regularizer.penalty(model, base, loss.states)
+        value.backward()
+        what = f"{sampler!r} {reward!r} {strategy!r} {regularizer!r}"
+        for name, p in model.named_parameters():
+            assert (p.grad is not None) == (id(p) in ours), f"{name}: {what}"
+            assert p.grad is None or float(p.grad.abs().max()) > 0, f"{name}: {what}"
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS[1:], ids=repr)
+def test_a_regularizer_changes_what_is_learned(regularizer):
+    """In the loss or after the step: the weights after one update differ from those without it."""
+    outcomes = []
+    for active in (False, True):
+        base, model = Tiny(width=2), perturb(Tiny(width=2))
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        loss = LastSteps(2).loss(Chain(SAMPLERS[0], model, Noise(0)), SOLUTION, Noise(1)[range(2)])
+        (loss.value + (regularizer.penalty(model, base, loss.states) if active else 0)).backward()
+        optimizer.step()
+        if active:
+            regularizer.after_step(model, base, optimizer)
+        outcomes.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert not torch.equal(*outcomes)
