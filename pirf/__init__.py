@@ -14,7 +14,7 @@ from pirf.noise import Noise
 from pirf.operators import Dirichlet, Neumann, Periodic
 from pirf.problems import Problem
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
-from pirf.rewards import ConditionalPDEReward, Given, PDEReward, Poisson, ResidualReward, Reward, Scaled, Sum, balance
+from pirf.rewards import ConditionalPDEReward, Decades, Given, PDEReward, Poisson, ResidualReward, Reward, Scaled, Sum, balance
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, Sampler
 from pirf.scaling import Scaling
 from pirf.schedules import EDM, Schedule
@@ -36,6 +36,7 @@ __all__ = [
     "ConditionalPDEReward",
     "Constant",
     "Cosine",
+    "Decades",
     "Denoiser",
     "Dirichlet",
     "Distillation",

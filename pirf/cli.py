@@ -10,15 +10,13 @@ from typing import Annotated
 
 import typer
 
-from pirf import problems
+from pirf import presets, problems
 from pirf.denoisers import storage
 from pirf.errors import InputError, NumericalError
 from pirf.experiments import compare as compare_models
-from pirf.presets import pretraining
 from pirf.problems import Problem
 from pirf.rewards import legacy
 from pirf.samplers import Heun
-from pirf.training import pretrain as pretrain_model
 from pirf.verify import verify as certify
 
 __all__ = ["app", "main"]
@@ -59,30 +57,12 @@ def pretrain(
     out: Annotated[Path, typer.Option(help="folder for the model; checkpoints go beside it, and the same call resumes")],
     n: Size = 32,
     seconds: Annotated[float | None, typer.Option(help="training time, instead of the recipe's")] = None,
-    seed: int = 0,
 ) -> None:
     """Train a base model by the recipe of the shipped one."""
-    problem = _problem(name, n)
-    recipe = pretraining(name, n)
-    if seconds is not None:
-        recipe["seconds"] = seconds
-    model = pretrain_model(problem, out=out / "checkpoints", seed=seed, **recipe)
-    table = compare_models(problem, {"base": model}, sampler=Heun(steps=20))
-    row = table["base"]
-    model.card = {
-        "problem": repr(problem),
-        "recipe": {k: str(v) for k, v in recipe.items()},
-        "seed": seed,
-        "updates": len(model.history),
-        "seconds": model.history[-1]["seconds"],
-        "hardware": "two CPU cores",
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "sampler": repr(table.sampler),
-        "figures": row.as_dict(),
-    }
+    model = presets.base_model(_problem(name, n), out=out / "checkpoints", seconds=seconds)
     storage.save(model, out)
-    typer.echo(str(table))
-    typer.echo(f"saved to {out}")
+    figures = model.card["figures"]["base"]["adherence"]
+    typer.echo(f"saved to {out}: ρ {figures['rho']:.3g}, re-solve error {100 * figures['resolve']:.2g} %")
 
 
 @app.command()

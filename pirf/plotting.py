@@ -73,11 +73,12 @@ def curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis, (name, history) in zip(axes, histories.items(), strict=False):
         seconds, loss = [h["seconds"] for h in history], [-h.get("score", -h["loss"]) for h in history]
+        logarithmic = min(loss) > 0  # a mean square; rewards that count decades are linear already
         axis.plot(seconds, loss, color="#9db7d5", linewidth=0.8)
         window = max(1, len(loss) // 30)
         smooth = torch.tensor(loss, dtype=torch.float64).unfold(0, window, 1).mean(1)
         axis.plot(seconds[window - 1 :], smooth.numpy(), color="#1f4e8c", linewidth=1.6)
-        axis.set(yscale="log", xlabel="seconds")
+        axis.set(yscale="log" if logarithmic else "linear", xlabel="seconds")
         axis.set_title(f"{name}: −reward, {len(history)} updates", fontsize=8)
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.3, which="both", linewidth=0.5)

@@ -97,13 +97,15 @@ class Problem:
         """Mean-square residual of truth after normalise → float32 → de-normalise."""
         return round_trip_floor(self.reward, self.sample(64, seed=FIT_SEED - 1), self.scaling)
 
-    def balanced_reward(self, fields: Field) -> Given:
-        """What to fine-tune on: the residual and, where it is known, the error in the solution.
+    def balanced_reward(self, fields: Field, solution: float = 3.0) -> Given:
+        """What to fine-tune on: decades gained on ``fields``, samples of the untuned model.
 
-        Each is scaled to one on ``fields`` (samples of the untuned model); no gradient flows into the given channels.
+        A decade of the mean-square residual counts 1, one of the squared error in the solution, where it is known, counts
+        ``solution``: the residual falls by itself.  No gradient flows into the given channels.
         """
-        terms = [self.reward] if self.solution_norm is None else [self.reward, self.solution_norm]
-        return Given(balance(terms, fields), self.given)
+        if self.solution_norm is None:
+            return Given(balance([self.reward], fields), self.given)
+        return Given(balance([self.reward, self.solution_norm], fields, (1.0, solution)), self.given)
 
     def oracle(self) -> GaussianDenoiser:
         """The exact denoiser of a Gaussian law, float64."""

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from pirf.denoisers.base import Denoiser
+from pirf.denoisers.edm import Preconditioned
 from pirf.errors import InputError
 from pirf.tensors import Condition, Field, Level
 
@@ -52,13 +53,31 @@ class Handover(Denoiser):
         self._tail = (tuned if self.channels is None else _Spliced(base, tuned, self.channels),)
 
     @classmethod
-    def split(cls, base: Denoiser, below: float, channels: Sequence[int] | None = None) -> Handover:
-        """Start the tuned network as a copy of the base."""
-        return cls(base, copy.deepcopy(base), below, channels)
+    def split(cls, base: Denoiser, below: float, channels: Sequence[int] | None = None, floor: float = 0.0) -> Handover:
+        """Start the tuned network as a copy of the base.
+
+        ``floor`` gives the copy the leverage of that noise level (see :class:`pirf.denoisers.Preconditioned`): it then starts
+        away from the base, and learns smooth corrections within hundreds of updates that otherwise take many thousands.
+        """
+        tuned = copy.deepcopy(base)
+        if floor:
+            if not isinstance(tuned, Preconditioned) or not floor > 0:
+                raise InputError(
+                    "a floor needs a preconditioned network and a positive level",
+                    got=f"{type(base).__name__}, floor={floor}",
+                    why="it changes c_out and c_noise",
+                    hint="a UNet, or floor=0",
+                )
+            tuned.floor = float(floor)
+        return cls(base, tuned, below, channels)
 
     def extra_repr(self) -> str:
         """Where the hand is given over."""
-        return f"below={self.below}, channels={self.channels}, levels={self.levels}"
+        return f"below={self.below}, channels={self.channels}, floor={self._floor}, levels={self.levels}"
+
+    @property
+    def _floor(self) -> float:
+        return self.tuned.floor if isinstance(self.tuned, Preconditioned) else 0.0
 
     def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
         """One evaluation outside a chain: every sample goes to the network that its level belongs to."""

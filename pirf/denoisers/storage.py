@@ -68,7 +68,7 @@ def load(name: str | Path) -> Denoiser:
 def _describe(model: Denoiser) -> dict[str, Any]:
     units = {"shape": model.shape, "shift": model.scaling.shift, "scale": model.scaling.scale}
     if isinstance(model, UNet):
-        return {"kind": "UNet", **units, "config": model.config}
+        return {"kind": "UNet", **units, "config": model.config, "floor": model.floor}
     if isinstance(model, Handover):
         parts = {"base": _describe(model.base), "tuned": _describe(model.tuned)}
         return {"kind": "Handover", **parts, "below": model.below, "channels": model.channels, "levels": model.levels}
@@ -82,7 +82,9 @@ def _describe(model: Denoiser) -> dict[str, Any]:
 
 def _build(architecture: Mapping[str, Any]) -> Denoiser:
     if architecture["kind"] == "UNet":
-        return UNet(architecture["shape"], Scaling(architecture["shift"], architecture["scale"]), **architecture["config"])
+        network = UNet(architecture["shape"], Scaling(architecture["shift"], architecture["scale"]), **architecture["config"])
+        network.floor = float(architecture["floor"])
+        return network
     if architecture["kind"] == "Handover":
         base, tuned = _build(architecture["base"]), _build(architecture["tuned"])
         return Handover(base, tuned, architecture["below"], architecture["channels"], architecture["levels"])

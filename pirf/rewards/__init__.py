@@ -2,11 +2,12 @@
 
 from pirf.rewards import legacy
 from pirf.rewards.base import ConditionalPDEReward, PDEReward, ResidualReward, Reward
-from pirf.rewards.combine import Given, Scaled, Sum, balance
+from pirf.rewards.combine import Decades, Given, Scaled, Sum, balance
 from pirf.rewards.poisson import Poisson
 
 __all__ = [
     "ConditionalPDEReward",
+    "Decades",
     "Given",
     "PDEReward",
     "Poisson",

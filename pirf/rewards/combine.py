@@ -15,7 +15,7 @@ from pirf.errors import InputError
 from pirf.rewards.base import ResidualReward, Reward
 from pirf.tensors import Condition, Field, Residual, Score
 
-__all__ = ["Given", "Scaled", "Sum", "balance"]
+__all__ = ["Decades", "Given", "Scaled", "Sum", "balance"]
 
 
 @final
@@ -41,6 +41,23 @@ class Sum(Reward):
     def __call__(self, x: Field, condition: Condition | None = None) -> Score:
         """The sum of the scores."""
         return torch.stack([reward(x, condition) for reward in self.rewards]).sum(0)
+
+
+@final
+@attrs.frozen
+class Decades(Reward):
+    r""":math:`-\log_{10}(\varepsilon - r/\text{unit})`: how many decades a negative score has gained on ``unit``.
+
+    Its gradient is a relative one, so that samples with small residuals count as much as wild ones; ε is where gains end.
+    """
+
+    reward: Reward
+    unit: float = attrs.field(validator=attrs.validators.gt(0))
+    epsilon: float = attrs.field(default=1e-3, validator=attrs.validators.gt(0))
+
+    def __call__(self, x: Field, condition: Condition | None = None) -> Score:
+        """0 at −unit, 1 at a tenth of it."""
+        return -torch.log10(self.epsilon - self.reward(x, condition) / self.unit)
 
 
 @final
@@ -75,19 +92,23 @@ class Given(ResidualReward):
         return torch.where(given.reshape(-1, *[1] * (x.ndim - 2)), x.detach(), x)
 
 
-def balance(rewards: Sequence[Reward], fields: Field, condition: Condition | None = None) -> Sum:
-    """``Σ rⱼ / |mean rⱼ|`` over ``fields``, typically samples of the base model: every term starts at −1.
+def balance(
+    rewards: Sequence[Reward], fields: Field, weights: Sequence[float] | None = None, condition: Condition | None = None
+) -> Sum:
+    """Σ wⱼ · decades that rⱼ has gained over its mean on ``fields``, typically samples of the base model.
 
-    A rule instead of a constant per problem.
+    A rule instead of a constant per problem: every term starts near 0, whatever its unit, and gaining a decade counts the
+    same at any level.  A plain sum of squares is all about its stiffest term and its worst samples.
     """
+    weights = [1.0] * len(rewards) if weights is None else list(weights)
     with torch.no_grad():
-        units = [float(reward(fields, condition).mean().abs()) for reward in rewards]
+        units = [float(-reward(fields, condition).mean()) for reward in rewards]
     for reward, unit in zip(rewards, units, strict=True):
         if not unit > 0 or unit == float("inf"):
             raise InputError(
                 "rewards can be balanced on fields that score finitely and below zero",
-                got=f"a mean of {unit:g} for {reward!r}",
-                why="each term is divided by its own mean",
+                got=f"a mean of {-unit:g} for {reward!r}",
+                why="each term is measured in units of its own mean",
                 hint="samples of the untuned model",
             )
-    return Sum(tuple(Scaled(reward, 1 / unit) for reward, unit in zip(rewards, units, strict=True)))
+    return Sum(tuple(Scaled(Decades(r, unit), w) for r, unit, w in zip(rewards, units, weights, strict=True)))

@@ -5,7 +5,7 @@ from toys import Quadratic, normal
 
 from pirf.errors import InputError
 from pirf.grids import Axis, Grid  # noqa: F401
-from pirf.rewards import Given, Poisson, Scaled, Sum, balance
+from pirf.rewards import Decades, Given, Poisson, Scaled, Sum, balance
 
 GRID = Grid.square(6)
 X = normal(5, 2, 6, 6)
@@ -36,10 +36,22 @@ def test_given_keeps_the_value_and_stops_exactly_the_given_gradient(channels):
         assert torch.equal(gradient(reward, X)[:, list(channels)], torch.zeros_like(X[:, list(channels)]))
 
 
-def test_balance_makes_every_term_start_at_minus_one():
-    both = balance((Poisson(GRID), Quadratic(2.0)), X)
-    for term in both.rewards:
-        assert_close(term(X).mean(), -1.0)
+def test_decades_count_relative_gains():
+    reward = Quadratic(2.0)
+    unit = float(-reward(X).mean())
+    gained = Decades(reward, unit, epsilon=1e-9)(X)
+    assert_close(gained, -torch.log10(1e-9 - reward(X) / unit))
+    # Scaling the residual by 10^-1/2 gains one decade, whatever the sample started from.
+    tenth = Decades(Scaled(reward, 0.1), unit, epsilon=1e-300)(X) - Decades(reward, unit, epsilon=1e-300)(X)
+    assert_close(tenth, torch.ones_like(tenth))
+
+
+def test_balance_starts_every_term_at_its_own_mean():
+    rewards = (Poisson(GRID), Quadratic(2.0))
+    both = balance(rewards, X, weights=(1.0, 3.0))
+    assert [term.weight for term in both.rewards] == [1.0, 3.0]
+    for term, reward in zip(both.rewards, rewards, strict=True):
+        assert_close(torch.tensor(term.reward.unit, dtype=torch.float64), -reward(X).mean())
 
 
 def test_a_perfect_or_a_broken_term_cannot_be_balanced():
