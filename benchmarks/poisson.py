@@ -28,7 +28,7 @@ def tune_guidance(problem: pirf.Problem, base: pirf.Denoiser, sampler: pirf.Samp
         fields = finish(pirf.DPS(base, problem.reward, weight))
         return float(-problem.reward(fields.double()).mean() / problem.scale)
 
-    found = pirf.tune(residual, low=1e-4, high=1e-1, trials=TRIALS)
+    found = pirf.tune(residual, low=1e-2, high=1e2, trials=TRIALS)
     note = f"{sampler.steps} steps, ζ = {found.best:.3g}, best of {TRIALS} on {HELD_OUT} samples"
     return pirf.DPS(base, problem.reward, found.best), note, time.perf_counter() - began
 

@@ -27,7 +27,7 @@ def tune_guidance(problem: pirf.Problem, base: pirf.Denoiser) -> tuple[pirf.DPS,
         fields = finish(pirf.DPS(base, problem.reward, weight))
         return float(-problem.reward(fields.double()).mean() / problem.scale)
 
-    found = pirf.tune(residual, low=1e-4, high=1e-1, trials=DPS_TRIALS)
+    found = pirf.tune(residual, low=1e-2, high=1e2, trials=DPS_TRIALS)
     return pirf.DPS(base, problem.reward, found.best), found, time.perf_counter() - began
 
 

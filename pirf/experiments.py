@@ -141,8 +141,8 @@ class Comparison:
         # Truth itself sits at round-off, decades to the left.
         points = {r.name: (r.adherence.rho, r.fidelity.sliced, bool(r.alarms)) for r in self.rows if r.evaluations}
         page.picture("A low residual far from the data's law has been bought.", png(frontier(points)))
-        if trained := {row.name: row.history for row in self.rows if len(row.history) > 1}:
-            page.heading("Training")
+        if trained := {r.name: r.history for r in self.rows if len(r.history) > 1 and "score" in r.history[0]}:
+            page.heading("Fine-tuning")
             page.picture("What each run optimised, in its own units.", png(curves(trained)))
         if certificate is not None:
             page.heading("Certificate of the reward")

@@ -41,7 +41,7 @@ def gallery(problem: Problem, fields: Mapping[str, Field], sample: int = 0) -> F
     with torch.no_grad():
         residuals = {name: problem.reward.residuals(x)[0, 0].abs() for name, x in shown.items()}
     errors = {name: (x - problem.solve(x))[0, problem.solved[0]].abs() for name, x in shown.items()}
-    titles = [*problem.channels, f"|residual| / √S = {1:g} ↔ 10⁰", f"|{problem.channels[problem.solved[0]]} − S(a)|"]
+    titles = [*problem.channels, "log₁₀ |residual|/√S", f"|{problem.channels[problem.solved[0]]} − S(a)|"]
     figure = _figure(figsize=(2.3 * len(titles) + 1.2, 1.85 * len(shown) + 0.6))
     axes = figure.subplots(len(shown), len(titles), squeeze=False)
     limits = [max(float(x[0, c].abs().max()) for x in shown.values()) for c in range(len(problem.channels))]
@@ -60,8 +60,8 @@ def gallery(problem: Problem, fields: Mapping[str, Field], sample: int = 0) -> F
             axes[row][column].set_yticks([])
             figure.colorbar(image, ax=axes[row][column], fraction=0.046, pad=0.03).ax.tick_params(labelsize=6)
             if row == 0:
-                axes[row][column].set_title("log₁₀ |residual|/√S" if column == len(titles) - 2 else titles[column], fontsize=9)
-        axes[row][0].set_ylabel(name.replace(", ", "\n"), fontsize=8)
+                axes[row][column].set_title(titles[column], fontsize=9)
+        axes[row][0].set_ylabel(name, fontsize=8)
     return figure
 
 
@@ -97,6 +97,7 @@ def frontier(points: Mapping[str, tuple[float, float, bool]]) -> Figure:
     axis.axhline(1.0, color="#777777", linewidth=0.8, linestyle="--")
     axis.set(xscale="log", xlabel="ρ = MSE/S of the residual", ylabel="sliced-W, truth against truth = 1")
     axis.set_title("● no alarm   ✕ an alarm was raised", fontsize=9)
-    axis.margins(x=0.18, y=0.15)
+    axis.margins(x=0.22)
+    axis.set_ylim(0, 1.25 * max([1.0, *(drift for _, drift, _ in points.values())]))
     axis.grid(alpha=0.3, linewidth=0.5)
     return figure

@@ -30,7 +30,7 @@ class DPS(Guidance):
         self,
         denoiser: Denoiser,
         reward: Reward | Sequence[Term],
-        weight: float = 1e-3,
+        weight: float = 1.0,
         active: tuple[float, float] = (0.8, 1.0),
     ) -> None:
         super().__init__(denoiser)
