@@ -56,7 +56,7 @@ class Handover(Denoiser):
     def split(cls, base: Denoiser, below: float, channels: Sequence[int] | None = None, floor: float = 0.0) -> Handover:
         """Start the tuned network as a copy of the base.
 
-        ``floor`` gives the copy the leverage of that noise level (see :class:`pirf.denoisers.Preconditioned`): it then starts
+        ``floor`` gives the copy the leverage of that noise level (see :class:`pirf.denoisers.edm.Preconditioned`): it then starts
         away from the base, and learns smooth corrections within hundreds of updates that otherwise take many thousands.
         """
         tuned = copy.deepcopy(base)

@@ -24,7 +24,7 @@ def directional(reward: ResidualReward, x: Field, v: Field, condition: Condition
 
 
 def adjoint_gap(reward: ResidualReward, x: Field, noise: Noise, condition: Condition | None = None) -> float:
-    """|⟨Jv,w⟩ − ⟨v,Jᵀw⟩| / (‖Jv‖‖w‖ + ‖v‖‖Jᵀw‖) for random v (in units of each channel) and w."""
+    """``|⟨Jv,w⟩ − ⟨v,Jᵀw⟩| / (‖Jv‖‖w‖ + ‖v‖‖Jᵀw‖)`` for random v (in units of each channel) and w."""
     noise = noise[range(len(x))]
     v = spread(x) * noise.fold("v").normal(x.shape[1:], x.dtype, x.device)
     jv = directional(reward, x, v, condition)
