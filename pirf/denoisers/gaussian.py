@@ -54,11 +54,13 @@ class GaussianDenoiser(Denoiser):
             )
 
     @classmethod
-    def from_factor(cls, shape: Sequence[int], mean: Tensor | float, factor: Tensor, **options: object) -> GaussianDenoiser:
+    def from_factor(
+        cls, shape: Sequence[int], mean: Tensor | float, factor: Tensor, scaling: Scaling | None = None
+    ) -> GaussianDenoiser:
         """The law of mean + factor·ξ with ξ standard normal; ``factor`` is (size, rank), float64."""
         basis, singular, _ = torch.linalg.svd(factor.double(), full_matrices=False)
         keep = singular > 1e-12 * singular[0]
-        return cls(shape, mean, singular[keep] ** 2, basis[:, keep], **options)  # type: ignore[arg-type]
+        return cls(shape, mean, singular[keep] ** 2, basis[:, keep], scaling)
 
     def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
         """The posterior mean."""

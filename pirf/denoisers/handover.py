@@ -56,8 +56,9 @@ class Handover(Denoiser):
     def split(cls, base: Denoiser, below: float, channels: Sequence[int] | None = None, floor: float = 0.0) -> Handover:
         """Start the tuned network as a copy of the base.
 
-        ``floor`` gives the copy the leverage of that noise level (see :class:`pirf.denoisers.edm.Preconditioned`): it then starts
-        away from the base, and learns smooth corrections within hundreds of updates that otherwise take many thousands.
+        ``floor`` gives the copy the leverage of that noise level (see :class:`pirf.denoisers.edm.Preconditioned`): it then
+        starts away from the base and moves much further per update.  Combine it with ``channels``: nothing else holds the
+        given fields in place.
         """
         tuned = copy.deepcopy(base)
         if floor:

@@ -11,7 +11,7 @@ threshold is :math:`\eta\lambda` under SGD and :math:`\eta\lambda/\sqrt{\overlin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import attrs
 import torch
@@ -57,11 +57,11 @@ class WeightAnchor(Regularizer):
             w.copy_(origin + change * torch.clamp(1 - threshold / distance.clamp_min(1e-38), min=0))
 
 
-def _effective_rate(w: Tensor, group: dict[str, object], optimizer: torch.optim.Optimizer) -> float:
+def _effective_rate(w: Tensor, group: dict[str, Any], optimizer: torch.optim.Optimizer) -> float:
     """The learning rate that the tensor actually sees: lr, or lr/√mean(v̂) under Adam."""
-    state, lr = optimizer.state[w], float(group["lr"])  # type: ignore[arg-type]
+    state, lr = optimizer.state[w], float(group["lr"])
     if "exp_avg_sq" not in state:
         return lr
-    _, beta = group["betas"]  # type: ignore[misc]
-    second = state["exp_avg_sq"] / (1 - beta ** float(state["step"]))  # type: ignore[has-type]
+    _, beta = group["betas"]
+    second = state["exp_avg_sq"] / (1 - beta ** float(state["step"]))
     return lr / max(float(second.mean().sqrt()), 1e-30)
