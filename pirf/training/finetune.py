@@ -78,6 +78,9 @@ def finetune(
     ours = {id(p) for p in trained}
     for parameter in tuned.parameters():
         parameter.requires_grad_(id(parameter) in ours)
+    seen = tuned.levels or () if isinstance(tuned, Handover) else ()
+    if isinstance(tuned, Handover):
+        tuned.levels = None  # new tail levels are about to be learned
     base = copy.deepcopy(tuned).requires_grad_(False) if regularizer is not None else None
     chain = Chain(sampler, tuned, Noise(seed))
     first = gradient.first_graded(chain)
@@ -125,8 +128,7 @@ def finetune(
     tuned.requires_grad_(True)
     tuned.history = history
     if isinstance(tuned, Handover):
-        seen = tuple(level for level in sampler.levels if 0 < level < tuned.below)
-        tuned.levels = tuple(sorted({*(tuned.levels or ()), *seen}, reverse=True))
+        tuned.levels = tuple(sorted({*seen, *(level for level in sampler.levels if 0 < level < tuned.below)}, reverse=True))
     return tuned
 
 

@@ -289,3 +289,15 @@ def test_it_raises_the_reward():
         return float(Quadratic(0.4)(chain.run(chain.initial()).x).mean().detach())
 
     assert mean_score(tuned) > 0.5 * mean_score(network)
+
+
+def test_a_tail_trained_on_two_sets_of_levels_admits_both():
+    other = Heun(steps=6, schedule=EDM(0.5, 10.0))
+    split = Handover.split(Tiny(), below=0.6)
+    once = finetune(split, Quadratic(0.4), sampler=SAMPLER, steps=1, batch=2, pool=2, progress=False)
+    third = Heun(steps=4, schedule=EDM(0.4, 10.0))
+    with pytest.raises(InputError, match="trained on"):
+        Chain(third, once)
+    both = finetune(once, Quadratic(0.4), sampler=third, steps=1, batch=2, pool=2, progress=False)
+    for sampler in (SAMPLER, other, third):
+        Chain(sampler, both)
