@@ -12,7 +12,7 @@ def test_every_recipe_names_a_problem_of_the_package():
 
 
 def test_a_problem_without_recipe_is_refused_in_one_line():
-    with pytest.raises(pirf.InputError, match="got pirf.problems.poisson") as refused:
+    with pytest.raises(pirf.InputError, match=r"got pirf\.problems\.poisson") as refused:
         presets.stages(pirf.problems.poisson(16))
     assert "\n" not in str(refused.value)
 
