@@ -93,11 +93,11 @@ def frontier(points: Mapping[str, tuple[float, float, bool]]) -> Figure:
     axis = figure.subplots()
     for name, (rho, drift, alarmed) in points.items():
         axis.scatter([rho], [drift], s=54, marker="X" if alarmed else "o", color="#b5352b" if alarmed else "#1f4e8c", zorder=3)
-        axis.annotate(name, (rho, drift), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        axis.annotate(name, (rho, drift), xytext=(3, 6), textcoords="offset points", fontsize=8, rotation=40)
     axis.axhline(1.0, color="#777777", linewidth=0.8, linestyle="--")
     axis.set(xscale="log", xlabel="ρ = MSE/S of the residual", ylabel="sliced-W, truth against truth = 1")
     axis.set_title("● no alarm   ✕ an alarm was raised", fontsize=9)
     axis.margins(x=0.22)
-    axis.set_ylim(0, 1.25 * max([1.0, *(drift for _, drift, _ in points.values())]))
+    axis.set_ylim(0, 1.6 * max([1.0, *(drift for _, drift, _ in points.values())]))
     axis.grid(alpha=0.3, linewidth=0.5)
     return figure
