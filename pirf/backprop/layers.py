@@ -1,7 +1,7 @@
 r"""Layer-wise truncation: only the last stages of the network train, and the frozen trunk stays out of the graph.
 
-The trunk runs without gradient exactly when the incoming state carries none, which at K = 1 is always: half the saved
-activations and less than half of the backward pass, with gradients equal on the trained tensors.
+The trunk runs without gradient exactly when the incoming state carries none, which at K = 1 is always: its activations
+are not saved and the backward pass stops at its end, with gradients equal on the trained tensors.
 """
 
 from __future__ import annotations

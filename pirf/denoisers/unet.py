@@ -168,7 +168,7 @@ class UNet(Preconditioned):
         with torch.random.fork_rng(devices=()):  # initial weights depend on the seed alone and leave the generator alone
             torch.manual_seed(seed)
             self._build(channels, multipliers, blocks, attention, dropout)
-        # In float32 the channels-last layout of the weights makes an evaluation a third faster on a CPU; the input follows.
+        # In float32 the channels-last layout of the weights is the faster one on a CPU; the input follows.
         lay_out(self, torch.channels_last)
 
     def _build(self, channels: int, multipliers: Sequence[int], blocks: int, attention: Sequence[int], dropout: float) -> None:

@@ -6,9 +6,10 @@ operator of :func:`pirf.reference.poisson.solve`, written again from the equatio
 
 *Two norms.*  ``norm="l2"`` scores :math:`-\overline{r^2}`.  ``norm="solution"`` scores :math:`-\overline{e^2}/\overline{u^2}`
 with :math:`e = \Delta_h^{-1} r = u - \Delta_h^{-1} a`, the error in u itself, relative to ``scale``.  The first is dominated by
-grid-scale noise (1 % of white noise in u costs as much as a 5000 % smooth error); the second is far better conditioned.
+grid-scale noise; the second is far better conditioned.
 
-*Good values.*  The mean square of a is S = 0.0853, so ρ = MSE/S is 1 for u = 0.  Solutions in float32 score about 1e-9.
+*Good values.*  The mean square of a is S = 0.0853, so ρ = MSE/S is 1 for u = 0.
+``problem.floor`` is what solutions score in float32.
 
 *How to cheat.*  Any (c·a, c·u) scales r² by c²: shrinking amplitudes please every residual.  Watch the variance ratios.
 """

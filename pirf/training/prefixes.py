@@ -1,7 +1,7 @@
 r"""Stored prefixes: the states :math:`x_{N-K}` of a pool of samples, exact for as long as no trained weight touches them.
 
 Under :class:`pirf.Handover` every step above σ* belongs to the frozen base.  Its states are then computed once and reused
-for every update: what was nine tenths of an update disappears, and the gradient stays exactly on-policy.
+for every update: what was most of an update disappears, and the gradient stays exactly on-policy.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from tolerances import assert_close
 from toys import Quadratic, normal
 
 from pirf.errors import InputError
-from pirf.grids import Axis, Grid  # noqa: F401
+from pirf.grids import Grid
 from pirf.rewards import Decades, Given, Poisson, Scaled, Sum, balance
 
 GRID = Grid.square(6)

@@ -3,7 +3,7 @@ import torch
 from tolerances import assert_close
 from toys import normal
 
-from pirf.grids import Axis, Grid  # noqa: F401
+from pirf.grids import Grid
 from pirf.reference import poisson, random_fields
 from pirf.rewards.legacy import ReleasedPoisson
 
