@@ -14,7 +14,7 @@ OUT = Path("runs/demo")
 SAMPLER = pirf.Heun(steps=20)
 SAMPLES = 128  # of every row of the table
 SHARED_SECONDS = 15.0  # tuning of each row that shares one network between all noise levels
-HANDOVER_SECONDS = 95.0  # tuning of the row with Handover, its prefix states included
+HANDOVER_SECONDS = {"PIRF, Handover": 40.0, "PIRF, Handover, reads a": 90.0}  # tuning, prefix states included
 DPS_TRIALS, DPS_SAMPLES = 9, 64
 
 
@@ -76,19 +76,22 @@ def main() -> None:
     # Ours: a tuned copy writes u in the last step, a stays the base's; the reward counts decades of residual and solution.
     untuned = pirf.sample(base, SAMPLER, 64, seed=3_000_000)
     reward = problem.balanced_reward(untuned)
-    split = pirf.Handover.split(base, below=SAMPLER.before_last(1), channels=problem.solved, floor=2.0)
-    tuned = pirf.finetune(
-        split,
-        reward,
-        sampler=SAMPLER,
-        gradient=pirf.LastSteps(1),
-        seconds=HANDOVER_SECONDS,
-        batch=8,
-        lr=1e-3,
-        pool=512,
-    )
-    recipe = "LastSteps(1), floor 2, decades of residual and solution, batch 8, lr 1e-3"
-    rows["PIRF, Handover"] = entry(tuned, f"{recipe}, {HANDOVER_SECONDS:g} s")
+    for name, seconds in HANDOVER_SECONDS.items():
+        reads = problem.given if name.endswith("reads a") else None
+        split = pirf.Handover.split(base, below=SAMPLER.before_last(1), channels=problem.solved, reads=reads, floor=2.0)
+        tuned = pirf.finetune(
+            split,
+            reward,
+            sampler=SAMPLER,
+            gradient=pirf.LastSteps(1),
+            optimizer=pirf.Muon,
+            seconds=seconds,
+            batch=8,
+            lr=1e-2,
+            pool=256,
+        )
+        recipe = f"LastSteps(1), reads {'a' if reads else 'all'}, floor 2, decades of residual and solution"
+        rows[name] = entry(tuned, f"{recipe}, Muon, batch 8, lr 1e-2, {seconds:g} s")
 
     table = pirf.compare(problem, rows, sampler=SAMPLER, samples=SAMPLES)
     print(table)

@@ -19,7 +19,7 @@ from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, Sampler
 from pirf.scaling import Scaling
 from pirf.schedules import EDM, Schedule
 from pirf.tensors import Condition, Field, Residual, Score
-from pirf.training import Constant, Cosine, Rate, Tuning, finetune, pretrain, tune
+from pirf.training import Constant, Cosine, Muon, Rate, Tuning, finetune, pretrain, tune
 from pirf.verify import Certificate, verify
 
 __version__ = "0.1.0"
@@ -57,6 +57,7 @@ __all__ = [
     "LayerTruncated",
     "Loss",
     "Multistep",
+    "Muon",
     "Neumann",
     "Noise",
     "NumericalError",

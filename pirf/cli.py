@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pirf import presets, problems
+from pirf import presets
 from pirf.denoisers import storage
 from pirf.errors import InputError, NumericalError
 from pirf.experiments import compare as compare_models
-from pirf.problems import Problem
+from pirf.problems import Problem, catalogue
 from pirf.rewards import legacy
 from pirf.samplers import Heun
 from pirf.verify import verify as certify
@@ -22,19 +21,18 @@ from pirf.verify import verify as certify
 __all__ = ["app", "main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-_PROBLEMS: dict[str, Callable[[int], Problem]] = {"poisson": problems.poisson}
 
-Name = Annotated[str, typer.Argument(help=f"one of: {', '.join(_PROBLEMS)}")]
+Name = Annotated[str, typer.Argument(help=f"one of: {', '.join(catalogue)}")]
 Size = Annotated[int, typer.Option(help="points per axis")]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 
 
 def _problem(name: str, n: int) -> Problem:
-    if name not in _PROBLEMS:
+    if name not in catalogue:
         raise InputError(
-            "a known problem is needed", got=repr(name), why="the name is not in the list", hint=", ".join(_PROBLEMS)
+            "a known problem is needed", got=repr(name), why="the name is not in the list", hint=", ".join(catalogue)
         )
-    return _PROBLEMS[name](n)
+    return catalogue[name](n)
 
 
 @app.command()

@@ -18,7 +18,7 @@ __all__ = ["Fields", "Source"]
 
 @runtime_checkable
 class Source(Protocol):
-    """Anything that hands out physical fields by index: a :class:`pirf.problems.Problem`, or :class:`Fields`."""
+    """Anything that hands out physical fields by index: a :class:`pirf.Problem`, or :class:`Fields`."""
 
     @property
     def shape(self) -> tuple[int, ...]:

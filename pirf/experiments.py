@@ -3,6 +3,7 @@ r"""An honest comparison: the same problem, the same initial noise and the same 
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
@@ -18,14 +19,20 @@ from pirf.denoisers import Denoiser
 from pirf.errors import InputError
 from pirf.inference import draw
 from pirf.metrics import Adherence, Fidelity, adherence, alarms, fidelity
-from pirf.plotting import curves, frontier, gallery, png
+from pirf.plotting import curves, gallery, png, tradeoffs
 from pirf.problems import Problem
 from pirf.report import Page
 from pirf.samplers import Sampler
 from pirf.tensors import Field
 from pirf.verify import Certificate
 
-__all__ = ["Comparison", "Entry", "Result", "compare"]
+__all__ = ["Comparison", "Entry", "Result", "compare", "hardware"]
+
+
+def hardware() -> str:
+    """What the seconds of a table were measured on."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s) at most{gpu}, torch {torch.__version__}"
 
 
 @final
@@ -121,13 +128,14 @@ class Comparison:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         head = {"problem": repr(self.problem), "sampler": repr(self.sampler), "samples": self.samples, "seed": self.seed}
+        head["hardware"] = hardware()
         path.write_text(json.dumps({**head, "rows": [row.as_dict() for row in self.rows]}, indent=1))
         return path
 
     def report(self, path: str | Path, *, title: str = "pirf", certificate: Certificate | None = None, calls: str = "") -> Path:
         """One self-contained HTML page: the table, the fields and residuals, the trade-off, the training curves."""
         page = Page(title)
-        page.text(f"{self.problem!r}, {self.sampler!r}, {self.samples} samples, seed {self.seed}")
+        page.text(f"{self.problem!r}, {self.sampler!r}, {self.samples} samples, seed {self.seed}; {hardware()}")
         page.table(COLUMNS, self.cells(), [bool(row.alarms) for row in self.rows])
         page.glossary("What the columns say", {name: why for name, why in COLUMNS.items() if why})
         if notes := {row.name: row.note for row in self.rows if row.note}:
@@ -139,8 +147,14 @@ class Comparison:
         )
         page.heading("Physics against fidelity")
         # Truth itself sits at round-off, decades to the left.
-        points = {r.name: (r.adherence.rho, r.fidelity.sliced, bool(r.alarms)) for r in self.rows if r.evaluations}
-        page.picture("A low residual far from the data's law has been bought.", png(frontier(points)))
+        points = {
+            row.name: (row.adherence.rho, row.adherence.resolve, row.fidelity.sliced, bool(row.alarms))
+            for row in self.rows
+            if row.evaluations
+        }
+        page.picture(
+            "Red: an alarm was raised. A low residual far from the data's law has been bought.", png(tradeoffs(points))
+        )
         if trained := {r.name: r.history for r in self.rows if len(r.history) > 1 and "score" in r.history[0]}:
             page.heading("Fine-tuning")
             page.picture("What each run optimised, in its own units.", png(curves(trained)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from pirf.tensors import Field
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["curves", "frontier", "gallery", "png"]
+__all__ = ["curves", "gallery", "png", "tradeoffs"]
 
 
 def _figure(**options: Any) -> Figure:
@@ -87,17 +88,29 @@ def curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     return figure
 
 
-def frontier(points: Mapping[str, tuple[float, float, bool]]) -> Figure:
-    """(ρ, sliced-Wasserstein in units of data, alarm raised) per row; the good corner is bottom left."""
-    figure = _figure(figsize=(6.4, 4.0))
-    axis = figure.subplots()
-    for name, (rho, drift, alarmed) in points.items():
-        axis.scatter([rho], [drift], s=54, marker="X" if alarmed else "o", color="#b5352b" if alarmed else "#1f4e8c", zorder=3)
-        axis.annotate(name, (rho, drift), xytext=(3, 6), textcoords="offset points", fontsize=8, rotation=40)
-    axis.axhline(1.0, color="#777777", linewidth=0.8, linestyle="--")
-    axis.set(xscale="log", xlabel="ρ = MSE/S of the residual", ylabel="sliced-W, truth against truth = 1")
-    axis.set_title("● no alarm   ✕ an alarm was raised", fontsize=9)
-    axis.margins(x=0.22)
-    axis.set_ylim(0, 1.6 * max([1.0, *(drift for _, drift, _ in points.values())]))
-    axis.grid(alpha=0.3, linewidth=0.5)
+def tradeoffs(points: Mapping[str, tuple[float, float, float, bool]]) -> Figure:
+    """(ρ, re-solve error, sliced-Wasserstein in units of data, alarm raised): one line per row, physics beside fidelity."""
+    from matplotlib.ticker import NullFormatter
+
+    figure = _figure(figsize=(7.6, 0.34 * len(points) + 1.1))
+    panels = figure.subplots(1, 3, sharey=True)
+    names = list(points)
+    colours = ["#b5352b" if points[name][3] else "#1f4e8c" for name in names]
+    titles = ["ρ = MSE/S of the residual", "re-solve error", "sliced-W, truth against truth = 1"]
+    for column, (axis, title) in enumerate(zip(panels, titles, strict=True)):
+        values = [max(points[name][column], 1e-16) for name in names]
+        axis.hlines(range(len(names)), 1e-30 if column < 2 else 0, values, color="#cccccc", linewidth=1)
+        axis.scatter(values, range(len(names)), s=38, c=colours, zorder=3)
+        axis.set_title(title, fontsize=8)
+        if column < 2:  # whole decades, so that labels never crowd
+            low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+            axis.set(xscale="log", xlim=(0.8 * 10.0**low, 1.25 * 10.0 ** max(high, low + 1)))
+            axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.3, linewidth=0.5, axis="x", which="both")
+        axis.margins(y=0.08)
+    panels[2].axvline(1.0, color="#777777", linewidth=0.8, linestyle="--")
+    panels[2].set_xlim(0, 1.1 * max([1.0, *(point[2] for point in points.values())]))
+    panels[0].set_yticks(range(len(names)), names, fontsize=8)
+    panels[0].invert_yaxis()
     return figure

@@ -38,6 +38,7 @@ __all__ = ["Certificate", "Row", "verify"]
 Status = Literal["PASS", "FAIL", "NOT CHECKED"]
 Exact = Callable[[int], tuple[ResidualReward, Field]]
 Solver = Callable[[Field], Field]
+Graft = Callable[[Field, Field], Field]
 
 
 @final
@@ -101,6 +102,7 @@ class _Case:
     exact: Exact | None
     solution: Exact | None
     solved: tuple[int, ...]
+    graft: Graft
     order: float
     tolerance: float
     impostors: Mapping[str, Solver]
@@ -133,7 +135,7 @@ def verify(
         half = None if truth is None else len(truth) // 2
         first, second = (None, None) if truth is None else (truth[:half].double(), truth[half:].double())
         channels = () if truth is None else tuple(c % truth.shape[1] for c in solved)
-        case = _Case(subject, first, second, solver, exact, None, channels, order, tolerance, {}, {})
+        case = _Case(subject, first, second, solver, exact, None, channels, _by_channel(channels), order, tolerance, {}, {})
         name = repr(subject)
     else:
         raise InputError(
@@ -173,6 +175,7 @@ def _of_problem(
         on(judged),
         on(problem.solution_norm) if reward is None else None,
         problem.solved,
+        problem.graft,
         order,
         tolerance,
         problem.impostors,
@@ -243,16 +246,18 @@ def _wrong_pairing(case: _Case) -> float:
     """The unit of a user's residual: its median mean square when samples wear each other's solutions."""
     if case.truth is None:
         return 1.0
-    return max(float(mean_squares(case.reward, _with_solved(case, case.truth.roll(1, 0))).median()), 1e-300)
+    return max(float(mean_squares(case.reward, case.graft(case.truth, case.truth.roll(1, 0))).median()), 1e-300)
 
 
-def _with_solved(case: _Case, source: Field) -> Field:
-    """Truth with its solved channels taken from ``source``."""
-    if case.truth is None:
-        return source
-    out = case.truth.clone()
-    out[:, list(case.solved)] = source[:, list(case.solved)]
-    return out
+def _by_channel(solved: tuple[int, ...]) -> Graft:
+    """Truth with its solved channels taken from another field."""
+
+    def graft(truth: Field, source: Field) -> Field:
+        out = truth.clone()
+        out[:, list(solved)] = source[:, list(solved)]
+        return out
+
+    return graft
 
 
 def _non_solutions(case: _Case) -> list[Row]:
@@ -276,7 +281,7 @@ def _non_solutions(case: _Case) -> list[Row]:
     size = _wrong_pairing(case)
     rows = []
     for name, fake in table.items():
-        scores = mean_squares(case.reward, _with_solved(case, fake))
+        scores = mean_squares(case.reward, case.graft(x, fake))
         bar = torch.maximum(truth, torch.full_like(truth, floor))
         ok = bool((scores > 10 * bar).all())
         rows.append(

@@ -67,7 +67,7 @@ REFUSALS = {
     "stageless": lambda _: LayerTruncated(LastSteps(1)).trainable(Linear()),
     "too many stages": lambda _: Tiny().last_stages(4),
     "denoiser scaling": lambda _: Constant((2, 3), scaling=Scaling.identity(1)),
-    "UNet shape": lambda _: UNet((2, 9, 9)),
+    "UNet shape": lambda _: UNet((2, 9, 9), multipliers=(1, 2)),
     "UNet condition": lambda _: tiny_unet()(X, torch.tensor(1.0).double(), {"re": torch.ones(2)}),
     "negative variance": lambda _: GaussianDenoiser((3,), 0.0, -1.0),
     "handover shapes": lambda _: Handover(Constant((1, 3)), Constant((1, 4)), 1.0),

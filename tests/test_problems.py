@@ -94,3 +94,14 @@ def test_a_grid_without_an_inside_is_refused():
 def test_only_a_gaussian_law_has_an_oracle():
     with pytest.raises(InputError, match="Gaussian laws only: got"):
         attrs.evolve(poisson(8), gaussian=False).oracle()
+
+
+def test_a_graft_takes_what_is_solved_for():
+    problem = poisson(8)
+    ours, theirs = problem.sample(2, seed=0), problem.sample(2, seed=1)
+    mixed = problem.graft(ours, theirs)
+    assert torch.equal(mixed[:, 0], ours[:, 0])
+    assert torch.equal(mixed[:, 1], theirs[:, 1])
+    frames = attrs.evolve(problem, solved=(0, 1), evolution=True).graft(ours, theirs)
+    assert torch.equal(frames[:, :, 0], ours[:, :, 0])
+    assert torch.equal(frames[:, :, 1:], theirs[:, :, 1:])

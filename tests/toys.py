@@ -124,7 +124,7 @@ def tiny_unet(shape=(2, 8, 8), dtype=torch.float64, dropout=0.0, **options):
     """The real U-Net with four channels, its weights keyed."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        settings = {"channels": 4, "multipliers": (1, 2), "attention": (4,), "dropout": dropout, **options}
+        settings = {"channels": 4, "multipliers": (1, 2), "attention": (4,), "dropout": dropout, "norm": True, **options}
         return scramble(UNet(shape, **settings).to(dtype), 0.15).eval()
 
 

@@ -3,10 +3,6 @@ r"""EDM preconditioning (Karras et al. 2022):
 :math:`c_{skip} = s^2/(\sigma^2+s^2)`, :math:`c_{out} = \sigma s/\sqrt{\sigma^2+s^2}`,
 :math:`c_{in} = 1/\sqrt{\sigma^2+s^2}`, :math:`c_{noise} = \tfrac14 \ln\sigma` and :math:`s = \sigma_{data} = \tfrac12`,
 so that the network's input and target have unit variance at every noise level.
-
-*Floor.*  At σ = 0.002 one unit of F moves the estimate by 0.002: a fine-tuned last step can hardly repair an error that is
-larger than the noise.  With a ``floor`` σ_f the network is asked as at max(σ, σ_f), in c_out and c_noise, while c_skip and
-c_in keep the true level: the skip path still carries the state, and F has the leverage of σ_f.
 """
 
 from __future__ import annotations
@@ -30,7 +26,6 @@ class Preconditioned(Staged):
     def __init__(self, shape: Sequence[int], scaling: Scaling | None = None, sigma_data: float = 0.5) -> None:
         super().__init__(shape, scaling)
         self.sigma_data = sigma_data
-        self.floor = 0.0
 
     @abstractmethod
     def encode(self, x: Tensor, c_noise: Tensor, condition: Condition | None, last: int) -> tuple[Tensor, ...]:
@@ -44,15 +39,13 @@ class Preconditioned(Staged):
         """The network's trunk on the scaled input."""
         column = self._column(x, sigma)
         c_in = (column**2 + self.sigma_data**2).rsqrt()
-        asked = sigma.to(x.dtype).clamp_min(self.floor).expand(x.shape[0])
-        return self.encode(c_in * x, torch.log(asked) / 4, condition, last)
+        return self.encode(c_in * x, torch.log(column.flatten().expand(x.shape[0])) / 4, condition, last)
 
     def head(self, x: Field, sigma: Level, features: tuple[Tensor, ...], last: int) -> Field:
         """The network's last stages and the skip connection around it."""
         column = self._column(x, sigma)
         c_skip = self.sigma_data**2 / (column**2 + self.sigma_data**2)
-        asked = column.clamp_min(self.floor)
-        c_out = asked * self.sigma_data * (asked**2 + self.sigma_data**2).rsqrt()
+        c_out = column * self.sigma_data * (column**2 + self.sigma_data**2).rsqrt()
         return c_skip * x + c_out * self.decode(features, last).to(x.dtype)
 
     @staticmethod

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pirf.denoisers.base import Denoiser
-from pirf.denoisers.edm import Preconditioned
 from pirf.errors import InputError
 from pirf.tensors import Condition, Field, Level
 
@@ -27,6 +26,15 @@ class Handover(Denoiser):
 
     With ``channels`` the tuned network writes only those and the base keeps the others, at one more evaluation per tail
     step.  When a single step follows the handover, the law of the other channels is then exactly the base's.
+
+    With ``reads`` the tuned network sees only those channels, all others at their mean.  The solution that a base draws
+    agrees with its given fields up to some per cent: that difference is a faint direction of the input, the last that a
+    network learns to use.  ``reads=problem.given`` makes of the last step a solver of its own, which is right only where
+    the given fields determine the solution.
+
+    ``floor`` asks the tuned network as at max(σ, floor).  At σ = 0.002 one unit of an EDM network's output moves the
+    estimate by 0.002: a tuned last step could hardly repair an error larger than that.
+
     ``levels`` records the tail levels that ``tuned`` was trained on; a chain with other tail levels is refused.
     """
 
@@ -36,6 +44,8 @@ class Handover(Denoiser):
         tuned: Denoiser,
         below: float,
         channels: Sequence[int] | None = None,
+        reads: Sequence[int] | None = None,
+        floor: float = 0.0,
         levels: Sequence[float] | None = None,
     ) -> None:
         super().__init__(base.shape, base.scaling)
@@ -46,39 +56,35 @@ class Handover(Denoiser):
                 why="the state of one is handed to the other",
                 hint="Handover.split(base, below=sampler.before_last(1))",
             )
-        self.base, self.tuned, self.below = base, tuned, float(below)
-        self.channels = None if channels is None else tuple(channels)
+        self.base, self.tuned, self.below, self.floor = base, tuned, float(below), float(floor)
+        self.channels, self.reads = _known(channels, self.shape), _known(reads, self.shape)
         self.levels = None if levels is None else tuple(levels)
+        if (self.reads is not None and self.channels is None) or not self.floor >= 0:
+            raise InputError(
+                "reads= needs channels=, and floor ≥ 0",
+                got=f"channels={channels}, reads={reads}, floor={floor}",
+                why="a channel that is written without being read would lose its state",
+                hint="channels=problem.solved, reads=problem.given",
+            )
         # In a tuple, so that the networks are registered once: as base and as tuned.
-        self._tail = (tuned if self.channels is None else _Spliced(base, tuned, self.channels),)
+        plain = self.channels is None and not self.floor
+        self._tail = (tuned if plain else _Tail(base, tuned, self.channels, self.reads, self.floor),)
 
     @classmethod
-    def split(cls, base: Denoiser, below: float, channels: Sequence[int] | None = None, floor: float = 0.0) -> Handover:
-        """Start the tuned network as a copy of the base.
-
-        ``floor`` gives the copy the leverage of that noise level (see :class:`pirf.denoisers.edm.Preconditioned`): it then
-        starts away from the base and moves much further per update.  Combine it with ``channels``: nothing else holds the
-        given fields in place.
-        """
-        tuned = copy.deepcopy(base)
-        if floor:
-            if not isinstance(tuned, Preconditioned) or not floor > 0:
-                raise InputError(
-                    "a floor needs a preconditioned network and a positive level",
-                    got=f"{type(base).__name__}, floor={floor}",
-                    why="it changes c_out and c_noise",
-                    hint="a UNet, or floor=0",
-                )
-            tuned.floor = float(floor)
-        return cls(base, tuned, below, channels)
+    def split(
+        cls,
+        base: Denoiser,
+        below: float,
+        channels: Sequence[int] | None = None,
+        reads: Sequence[int] | None = None,
+        floor: float = 0.0,
+    ) -> Handover:
+        """Start the tuned network as a copy of the base."""
+        return cls(base, copy.deepcopy(base), below, channels, reads, floor)
 
     def extra_repr(self) -> str:
-        """Where the hand is given over."""
-        return f"below={self.below}, channels={self.channels}, floor={self._floor}, levels={self.levels}"
-
-    @property
-    def _floor(self) -> float:
-        return self.tuned.floor if isinstance(self.tuned, Preconditioned) else 0.0
+        """Where the hand is given over, and what the tail sees and writes."""
+        return f"below={self.below}, channels={self.channels}, reads={self.reads}, floor={self.floor}, levels={self.levels}"
 
     def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
         """One evaluation outside a chain: every sample goes to the network that its level belongs to."""
@@ -91,7 +97,7 @@ class Handover(Denoiser):
 
     @property
     def tail(self) -> Denoiser:
-        """What takes the steps below σ*: the tuned network, or with ``channels`` both, spliced."""
+        """What takes the steps below σ*: the tuned network, asked and spliced as the options say."""
         return self._tail[0]
 
     def for_step(self, departure: float) -> Denoiser:
@@ -127,24 +133,49 @@ class Handover(Denoiser):
 
     def frozen_trunk(self, count: int) -> Denoiser:
         """The same handover with the tuned network's trunk out of the graph."""
-        return Handover(self.base, self.tuned.frozen_trunk(count), self.below, self.channels, self.levels)
+        return Handover(
+            self.base, self.tuned.frozen_trunk(count), self.below, self.channels, self.reads, self.floor, self.levels
+        )
 
 
 @final
-class _Spliced(Denoiser):
-    """The tuned network's estimate in ``channels``, the base's in all others."""
+class _Tail(Denoiser):
+    """The tuned network as the options say: fed with ``reads``, asked at ``floor``, its estimate used in ``channels``."""
 
-    def __init__(self, base: Denoiser, tuned: Denoiser, channels: Sequence[int]) -> None:
+    def __init__(
+        self, base: Denoiser, tuned: Denoiser, channels: tuple[int, ...] | None, reads: tuple[int, ...] | None, floor: float
+    ) -> None:
         super().__init__(base.shape, base.scaling)
-        self.base, self.tuned, self.channels = base, tuned, tuple(channels)
+        self.base, self.tuned, self.channels, self.reads, self.floor = base, tuned, channels, reads, floor
 
     @property
     def cost(self) -> int:
-        return self.base.cost + self.tuned.cost
+        return self.tuned.cost + (self.base.cost if self.channels is not None else 0)
 
     def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
+        seen = x if self.reads is None else torch.where(_mask(self.reads, x), x, 0)
+        mine = self.tuned(seen, sigma.clamp_min(self.floor), condition)
+        if self.channels is None:
+            return mine
         with torch.set_grad_enabled(x.requires_grad and torch.is_grad_enabled()):
             given = self.base(x, sigma, condition)
-        mine = torch.zeros(self.shape[0], dtype=torch.bool, device=x.device)
-        mine[list(self.channels)] = True
-        return torch.where(mine.reshape(-1, *[1] * (x.ndim - 2)), self.tuned(x, sigma, condition), given)
+        return torch.where(_mask(self.channels, x), mine, given)
+
+
+def _mask(channels: tuple[int, ...], x: Field) -> Tensor:
+    chosen = torch.zeros(x.shape[1], dtype=torch.bool, device=x.device)
+    chosen[list(channels)] = True
+    return chosen.reshape(-1, *[1] * (x.ndim - 2))
+
+
+def _known(channels: Sequence[int] | None, shape: Sequence[int]) -> tuple[int, ...] | None:
+    if channels is None:
+        return None
+    if not channels or not all(0 <= c < shape[0] for c in channels):
+        raise InputError(
+            f"channels among 0 … {shape[0] - 1} are needed",
+            got=tuple(channels),
+            why="the fields have no others",
+            hint="problem.solved to write, problem.given to read",
+        )
+    return tuple(channels)

@@ -65,13 +65,16 @@ def load(name: str | Path) -> Denoiser:
     return model.eval()
 
 
+_HANDOVER = ("below", "channels", "reads", "floor", "levels")
+
+
 def _describe(model: Denoiser) -> dict[str, Any]:
     units = {"shape": model.shape, "shift": model.scaling.shift, "scale": model.scaling.scale}
     if isinstance(model, UNet):
-        return {"kind": "UNet", **units, "config": model.config, "floor": model.floor}
+        return {"kind": "UNet", **units, "config": model.config}
     if isinstance(model, Handover):
         parts = {"base": _describe(model.base), "tuned": _describe(model.tuned)}
-        return {"kind": "Handover", **parts, "below": model.below, "channels": model.channels, "levels": model.levels}
+        return {"kind": "Handover", **parts, **{name: getattr(model, name) for name in _HANDOVER}}
     raise InputError(
         "a model of the package is needed for saving",
         got=type(model).__name__,
@@ -82,12 +85,10 @@ def _describe(model: Denoiser) -> dict[str, Any]:
 
 def _build(architecture: Mapping[str, Any]) -> Denoiser:
     if architecture["kind"] == "UNet":
-        network = UNet(architecture["shape"], Scaling(architecture["shift"], architecture["scale"]), **architecture["config"])
-        network.floor = float(architecture["floor"])
-        return network
+        return UNet(architecture["shape"], Scaling(architecture["shift"], architecture["scale"]), **architecture["config"])
     if architecture["kind"] == "Handover":
         base, tuned = _build(architecture["base"]), _build(architecture["tuned"])
-        return Handover(base, tuned, architecture["below"], architecture["channels"], architecture["levels"])
+        return Handover(base, tuned, **{name: architecture[name] for name in _HANDOVER})
     raise ValueError(f"unknown kind {architecture['kind']!r}")
 
 

@@ -11,7 +11,7 @@ threshold is :math:`\eta\lambda` under SGD and :math:`\eta\lambda/\sqrt{\overlin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, final
+from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import attrs
 import torch
@@ -22,6 +22,13 @@ from pirf.regularizers.base import Regularizer, anchored
 from pirf.tensors import Field
 
 __all__ = ["WeightAnchor"]
+
+
+@runtime_checkable
+class _Rated(Protocol):
+    """An optimizer that says itself how long a step is per length of the gradient."""
+
+    def effective_rate(self, parameter: Tensor) -> float: ...
 
 
 @final
@@ -58,7 +65,9 @@ class WeightAnchor(Regularizer):
 
 
 def _effective_rate(w: Tensor, group: dict[str, Any], optimizer: torch.optim.Optimizer) -> float:
-    """The learning rate that the tensor actually sees: lr, or lr/√mean(v̂) under Adam."""
+    """The learning rate that the tensor actually sees: lr, lr/√mean(v̂) under Adam, or what the optimizer says."""
+    if isinstance(optimizer, _Rated):
+        return optimizer.effective_rate(w)
     state, lr = optimizer.state[w], float(group["lr"])
     if "exp_avg_sq" not in state:
         return lr

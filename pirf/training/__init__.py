@@ -2,8 +2,9 @@
 
 from pirf.training.finetune import finetune
 from pirf.training.loop import Budget
+from pirf.training.muon import Muon
 from pirf.training.pretrain import pretrain
 from pirf.training.rates import Constant, Cosine, Rate
 from pirf.training.tune import Tuning, tune
 
-__all__ = ["Budget", "Constant", "Cosine", "Rate", "Tuning", "finetune", "pretrain", "tune"]
+__all__ = ["Budget", "Constant", "Cosine", "Muon", "Rate", "Tuning", "finetune", "pretrain", "tune"]

@@ -23,7 +23,7 @@ from pirf.regularizers import Regularizer
 from pirf.rewards import Reward
 from pirf.samplers import Chain, Sampler
 from pirf.training.checkpoints import fingerprint
-from pirf.training.loop import Budget, Record, descend
+from pirf.training.loop import Budget, MakeOptimizer, Record, descend
 from pirf.training.prefixes import Prefixes, exact_prefix
 from pirf.training.rates import Cosine, Rate
 
@@ -43,6 +43,7 @@ def finetune(
     seconds: float | None = None,
     batch: int = 8,
     lr: float = 1e-4,
+    optimizer: MakeOptimizer = torch.optim.Adam,
     rate: Rate = Cosine(),
     half_life: float = 0.05,
     clip: float | None = None,
@@ -101,17 +102,20 @@ def finetune(
             value = value + regularizer.penalty(tuned, base, outcome.states)
         return value, {"score": outcome.score, "evaluations": outcome.evaluations, "vjps": outcome.vjps}
 
-    def after_step(optimizer: torch.optim.Optimizer) -> None:
+    def after_step(method: torch.optim.Optimizer) -> None:
         if regularizer is not None and base is not None:
-            regularizer.after_step(tuned, base, optimizer)
+            regularizer.after_step(tuned, base, method)
 
     start = fingerprint(tuned) if out is not None else ""
-    identity = repr((reward, sampler, gradient, regularizer, batch, lr, rate, half_life, clip, pool, seed, budget, start))
+    identity = repr(
+        (reward, sampler, gradient, regularizer, batch, lr, optimizer, rate, half_life, clip, pool, seed, budget, start)
+    )
     average, history = descend(
         trained,
         loss,
         budget=budget,
         lr=lr,
+        optimizer=optimizer,
         rate=rate,
         half_life=half_life,
         clip=clip,

@@ -1,4 +1,5 @@
-r"""One optimisation loop for everything that trains: :math:`\theta \leftarrow \theta - \eta_t\,\mathrm{Adam}(\nabla L)`.
+r"""One optimisation loop for everything that trains: :math:`\theta \leftarrow \theta - \eta_t\, u(\nabla L)`, :math:`u` the
+optimizer's.
 
 It knows budgets, learning rates, averaging, checkpoints and when to stop before harm; it knows nothing of what is trained.
 """
@@ -19,9 +20,11 @@ from pirf.errors import InputError, NumericalError
 from pirf.training import checkpoints
 from pirf.training.rates import Rate
 
-__all__ = ["Budget", "descend"]
+__all__ = ["Budget", "MakeOptimizer", "descend"]
 
 Record = dict[str, float]
+MakeOptimizer = Callable[[Sequence[nn.Parameter], float], torch.optim.Optimizer]
+"""(parameters, lr) → optimizer: ``torch.optim.Adam``, ``pirf.Muon``, or a ``functools.partial`` of one."""
 
 
 @final
@@ -69,6 +72,7 @@ def descend(
     *,
     budget: Budget,
     lr: float,
+    optimizer: MakeOptimizer = torch.optim.Adam,
     rate: Rate,
     half_life: float,
     clip: float | None = None,
@@ -95,20 +99,20 @@ def descend(
             why="nothing would be trained",
             hint="more seconds, or a smaller pool",
         )
-    optimizer = torch.optim.Adam(parameters, lr=lr)
+    method = optimizer(parameters, lr)
     average = [p.detach().clone() for p in parameters]
     history: list[Record] = []
     step, elapsed = 0, already
     resumed = checkpoints.latest(out, identity) if out is not None else None
     if resumed is not None:
-        step, elapsed, history = resumed.restore(parameters, average, optimizer)
+        step, elapsed, history = resumed.restore(parameters, average, method)
     clock = _Clock(elapsed)
     prepared = min(budget.progress(0, already), 0.99)  # the rate runs over what is left for updates
     saved = clock()
     with tqdm(total=100, desc=label, unit="%", leave=False, disable=not progress, bar_format=_BAR) as bar:
         while (spent := budget.progress(step, clock())) < 1.0:
             factor = lr * rate((spent - prepared) / (1 - prepared))
-            for group in optimizer.param_groups:
+            for group in method.param_groups:
                 group["lr"] = factor
             try:
                 value, record = loss(step)
@@ -120,9 +124,9 @@ def descend(
                 parameter.grad = gradient
             if clip is not None:
                 nn.utils.clip_grad_norm_(parameters, clip)
-            optimizer.step()
+            method.step()
             if after_step is not None:
-                after_step(optimizer)
+                after_step(method)
             step += 1
             with torch.no_grad():
                 decay = 0.5 ** (1 / max(1.0, half_life * step))
@@ -130,14 +134,14 @@ def descend(
                     mean.lerp_(parameter, 1 - decay)
             history.append({"step": step, "seconds": clock(), "lr": factor, "loss": float(value.detach()), **record})
             if out is not None and clock() - saved > save_every:
-                checkpoints.save(out, identity, step, clock(), parameters, average, optimizer, history)
+                checkpoints.save(out, identity, step, clock(), parameters, average, method, history)
                 saved = clock()
             bar.update(round(100 * budget.progress(step, clock()), 1) - bar.n)
             bar.set_postfix_str(f"update {step}, loss {float(value.detach()):.3g}")
     for parameter in parameters:
         parameter.grad = None
     if out is not None:
-        checkpoints.save(out, identity, step, clock(), parameters, average, optimizer, history)
+        checkpoints.save(out, identity, step, clock(), parameters, average, method, history)
     return average, history
 
 

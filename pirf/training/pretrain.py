@@ -16,7 +16,8 @@ from pirf.denoisers import Denoiser, UNet
 from pirf.denoisers.base import lay_out
 from pirf.noise import Noise
 from pirf.training.checkpoints import fingerprint
-from pirf.training.loop import Budget, Record, descend
+from pirf.training.loop import Budget, MakeOptimizer, Record, descend
+from pirf.training.muon import Muon
 from pirf.training.rates import Cosine, Rate
 
 __all__ = ["pretrain"]
@@ -29,7 +30,8 @@ def pretrain(
     steps: int | None = None,
     seconds: float | None = None,
     batch: int = 32,
-    lr: float = 3e-3,
+    lr: float = 1e-2,
+    optimizer: MakeOptimizer = Muon,
     rate: Rate = Cosine(warmup=0.02),
     p_mean: float = -1.2,
     p_std: float = 1.2,
@@ -70,12 +72,13 @@ def pretrain(
         return (weight * (estimate - clean) ** 2).mean(), {}
 
     start = fingerprint(denoiser) if out is not None else ""
-    identity = repr((source, start, batch, lr, rate, p_mean, p_std, half_life, clip, precision, seed, budget))
+    identity = repr((source, start, batch, lr, optimizer, rate, p_mean, p_std, half_life, clip, precision, seed, budget))
     average, history = descend(
         parameters,
         loss,
         budget=budget,
         lr=lr,
+        optimizer=optimizer,
         rate=rate,
         half_life=half_life,
         clip=clip,

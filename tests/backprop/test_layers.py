@@ -95,7 +95,7 @@ def saved_bytes(strategy, network):
 def test_at_one_step_half_of_the_activations_are_gone():
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        network = UNet((2, 32, 32), channels=16, multipliers=(1, 2, 4))
+        network = UNet((2, 32, 32), multipliers=(1, 2, 4))
     whole = saved_bytes(LastSteps(1), network)
     strategy = LayerTruncated(LastSteps(1))
     ours = {id(p) for p in strategy.trainable(network)}

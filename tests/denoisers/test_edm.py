@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 from tolerances import assert_close
 from toys import Affine, Tiny, normal
 
-from pirf.testing import ConstantNetwork
-
 
 @given(st.floats(1e-3, 1e2), st.floats(-3, 3))
 def test_the_preconditioning_is_the_formula(sigma, theta):
@@ -57,27 +55,3 @@ def test_a_level_per_sample_is_the_level_of_each():
     sigma = torch.tensor([0.1, 1.0, 9.0], dtype=torch.float64)
     alone = torch.cat([network(x[i : i + 1], sigma[i]) for i in range(3)])
     assert_close(network(x, sigma), alone)
-
-
-def test_a_floor_gives_the_output_the_leverage_of_its_level_and_leaves_the_skip_path_alone():
-    network = ConstantNetwork((1, 2, 2), theta=1.0)
-    x, sigma, floor = normal(3, 1, 2, 2), torch.tensor(0.002, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64)
-    plain = network(x, sigma)
-    c_skip = 0.25 / (sigma**2 + 0.25)
-    unit = (plain - c_skip * x) / sigma * (sigma**2 + 0.25).sqrt() / 0.5
-    network.floor = 2.0
-    assert_close(network(x, sigma), c_skip * x + floor * 0.5 / (floor**2 + 0.25).sqrt() * unit)
-    network.floor = 0.001
-    assert torch.equal(network(x, sigma), plain)
-
-
-def test_a_floor_asks_the_network_at_its_level():
-    network = Tiny(seed=1)
-    x = normal(2, 2, 8, 8)
-    with torch.no_grad():
-        above = network.trunk(x, torch.tensor(2.0, dtype=torch.float64), None, 1)[0]
-        network.floor = 2.0
-        # The same level and, with c_in divided out, the same input: the same features.
-        ratio = ((0.002**2 + 0.25) / (2.0**2 + 0.25)) ** 0.5
-        asked = network.trunk(ratio * x, torch.tensor(0.002, dtype=torch.float64), None, 1)[0]
-    assert_close(asked, above)

@@ -75,6 +75,28 @@ def test_the_spliced_tail_is_tuned_in_its_channels_and_base_elsewhere():
     assert torch.equal(tail(x, sigma)[:, 1], tuned(x, sigma)[:, 1])
 
 
+def test_a_tail_reads_what_it_is_given_and_nothing_else():
+    """Whatever the state holds in the other channels, what the tuned network writes does not change."""
+    base, tuned = Tiny(), perturb(Tiny())
+    tail = Handover(base, tuned, 1.0, channels=(1,), reads=(0,)).tail
+    x, other, sigma = normal(2, 2, 8, 8), normal(2, 2, 8, 8, seed=1), torch.tensor(0.1, dtype=torch.float64)
+    mixed = torch.cat([x[:, :1], other[:, 1:]], 1)
+    assert torch.equal(tail(x, sigma)[:, 1], tail(mixed, sigma)[:, 1])
+    assert torch.equal(tail(x, sigma)[:, 1], tuned(torch.cat([x[:, :1], 0 * x[:, 1:]], 1), sigma)[:, 1])
+    assert torch.equal(tail(x, sigma)[:, 0], base(x, sigma)[:, 0])
+
+
+@pytest.mark.parametrize("channels", [None, (1,)])
+def test_below_its_floor_the_tuned_network_is_asked_at_the_floor(channels):
+    base, tuned = Tiny(), perturb(Tiny())
+    tail = Handover(base, tuned, 9.0, channels, floor=2.0).tail
+    x = normal(2, 2, 8, 8)
+    for level in (0.1, 2.0, 5.0):
+        sigma = torch.tensor(level, dtype=torch.float64)
+        assert torch.equal(tail(x, sigma)[:, 1], tuned(x, sigma.clamp_min(2.0))[:, 1])
+    assert tail.cost == (1 if channels is None else 2) * base.cost
+
+
 def test_the_base_of_a_spliced_tail_never_trains_but_carries_the_state_gradient():
     base, tuned = Tiny().requires_grad_(False), Tiny()
     tail = Handover(base, tuned, 1.0, (1,)).tail
@@ -108,8 +130,8 @@ def test_a_handover_trains_its_tuned_network_only():
 
 def test_the_frozen_trunk_of_a_handover_has_its_value():
     base, tuned = Tiny(), perturb(Tiny())
-    for channels in (None, (0,)):
-        handover = Handover(base, tuned, 1.0, channels)
+    for channels, reads, floor in ((None, None, 0.0), ((0,), None, 0.0), ((1,), (0,), 2.0)):
+        handover = Handover(base, tuned, 1.0, channels, reads, floor)
         x, sigma = normal(2, 2, 8, 8), torch.tensor(0.3, dtype=torch.float64)
         assert torch.equal(handover.frozen_trunk(1)(x, sigma), handover(x, sigma))
         with pytest.raises(InputError, match="named stages"):
@@ -142,6 +164,18 @@ def test_foreign_tail_levels_are_refused():
 def test_two_denoisers_of_different_fields_are_refused(bad):
     with pytest.raises(InputError, match="the same fields and a positive level: got"):
         bad()
+
+
+@pytest.mark.parametrize("options", [{"channels": (2,)}, {"channels": ()}, {"channels": (1,), "reads": (-1,)}])
+def test_channels_that_the_fields_lack_are_refused(options):
+    with pytest.raises(InputError, match=r"channels among 0 … 1 are needed: got"):
+        Handover(Tiny(), Tiny(), 1.0, **options)
+
+
+@pytest.mark.parametrize("options", [{"reads": (0,)}, {"floor": -1.0}, {"floor": float("nan")}])
+def test_a_state_cannot_be_overwritten_unread(options):
+    with pytest.raises(InputError, match=r"reads= needs channels=, and floor ≥ 0: got"):
+        Handover(Tiny(), Tiny(), 1.0, **options)
 
 
 def test_a_tail_is_continuous_in_its_weights():

@@ -35,7 +35,7 @@ def test_round_trip_is_bit_equal(network, tmp_path):
 
 
 def test_handovers_keep_both_networks_and_their_levels(network, tmp_path):
-    split = pirf.Handover.split(network, below=0.5, channels=(1,), floor=2.0)
+    split = pirf.Handover.split(network, below=0.5, channels=(1,), reads=(0,), floor=2.0)
     with torch.no_grad():
         for p in split.tuned.parameters():
             p.mul_(1.1)
@@ -43,7 +43,7 @@ def test_handovers_keep_both_networks_and_their_levels(network, tmp_path):
     back = pirf.load(pirf.save(split, tmp_path / "model"))
     assert isinstance(back, pirf.Handover)
     assert (back.below, back.channels, back.levels) == (0.5, (1,), (0.3, 0.1))
-    assert back.tuned.floor == 2.0
+    assert (back.reads, back.floor) == ((0,), 2.0)
     assert same(split.eval(), back, 0.3)
     assert same(split, back, 2.0)
 

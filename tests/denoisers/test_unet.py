@@ -100,7 +100,27 @@ def test_samples_do_not_couple():
 @pytest.mark.parametrize("shape", [(2, 9, 8), (2, 8), (2, 8, 8, 8)])
 def test_indivisible_grids_are_refused(shape):
     with pytest.raises(InputError, match=r"divisible by 4 is needed: got \(2, "):
-        UNet(shape)
+        UNet(shape, multipliers=(1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("sides", "levels"), [((32, 32), 5), ((8, 12), 3), ((64, 16), 4), ((9, 8), 1), ((2, 2), 1), ((100, 100), 3)]
+)
+def test_by_default_it_is_as_deep_as_the_grid_allows(sides, levels):
+    network = UNet((2, *sides), channels=4)
+    assert network.config["multipliers"] == (1, *[2] * (levels - 1))
+    assert network(normal(1, 2, *sides, dtype=torch.float32), torch.tensor(0.3)).shape == (1, 2, *sides)
+
+
+def test_without_norms_amplitudes_pass():
+    """With group norms scaling the features of a level by ten hardly changes what it adds; without them it does."""
+    for norm, damped in ((True, True), (False, False)):
+        network = tiny_unet(norm=norm)
+        assert any("norm0" in name for name, _ in network.named_parameters()) == norm
+        block, features = network.down[0][0], normal(1, 4, 8, 8)
+        embedding = torch.zeros(1, 16, dtype=torch.float64)
+        added = [(block(k * features, embedding) * 2**0.5 - k * features).detach() for k in (1.0, 10.0)]
+        assert (float((added[1] - added[0]).norm() / added[0].norm()) < 0.1) == damped
 
 
 def test_a_condition_is_refused_rather_than_ignored():

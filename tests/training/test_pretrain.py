@@ -54,7 +54,17 @@ def test_the_known_optimum_of_a_linear_denoiser():
         def sample(self, count, seed=0, start=0):
             return 0.5 * Noise(seed).fold("data")[range(start, start + count)].normal((1, 64), torch.float64)
 
-    model = pretrain(Gaussian(), Linear((1, 64), 0.9), steps=200, batch=64, lr=0.02, p_mean=-0.5, p_std=0.0, progress=False)
+    model = pretrain(
+        Gaussian(),
+        Linear((1, 64), 0.9),
+        steps=200,
+        batch=64,
+        lr=0.02,
+        optimizer=torch.optim.Adam,
+        p_mean=-0.5,
+        p_std=0.0,
+        progress=False,
+    )
     sigma2 = torch.exp(torch.tensor(-1.0)).item()
     optimum = 0.25 / (0.25 + sigma2)
     # The batch optimum Σ x x0/Σ x² has standard deviation √((1 − w)² ¼ + w² σ²)/(√n √(¼ + σ²)) = √(w(1−w)/n); 10 batches count.

@@ -8,7 +8,7 @@ after a round trip through the model's normalised float32.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import final
 
 import attrs
@@ -20,13 +20,11 @@ from pirf.denoisers import GaussianDenoiser
 from pirf.errors import InputError
 from pirf.grids import Grid
 from pirf.metrics import round_trip_floor
-from pirf.reference import poisson as poisson_solver
-from pirf.reference import random_fields
-from pirf.rewards import Given, Poisson, ResidualReward, balance
+from pirf.rewards import Given, ResidualReward, balance
 from pirf.scaling import Scaling
 from pirf.tensors import Field
 
-__all__ = ["Problem", "poisson"]
+__all__ = ["Problem"]
 
 Array = NDArray[np.float64]
 FIT_SEED = 2**32 - 1  # the samples that fit the scaling; disjoint from any seed a user is likely to pick
@@ -60,6 +58,8 @@ class Problem:
     """Valid states off the data's law: no residual can see them."""
     solution_norm: ResidualReward | None = None
     """The reward in the norm of the solution, where the problem is linear in the solved channel."""
+    evolution: bool = False
+    """Whether the first axis of the grid is time: then the first frame is given and the later ones are solved for."""
     gaussian: bool = False
     """Whether the law is a linear map of white noise, so that the exact denoiser is known."""
 
@@ -75,6 +75,13 @@ class Problem:
     def given(self) -> tuple[int, ...]:
         """The channels that are not solved for."""
         return tuple(c for c in range(len(self.channels)) if c not in self.solved)
+
+    def graft(self, truth: Field, source: Field) -> Field:
+        """``truth`` with what is solved for taken from ``source``."""
+        out = truth.clone()
+        part = (list(self.solved), slice(1, None)) if self.evolution else (list(self.solved),)
+        out[(slice(None), *part)] = source[(slice(None), *part)]
+        return out
 
     def sample(self, count: int, seed: int = 0, start: int = 0) -> Field:
         """Ground truth in physical units, float64, ``(count, channel, *grid)``."""
@@ -121,56 +128,3 @@ class Problem:
         columns = self.scaling.normalise(torch.from_numpy(self.law(unit)))
         centre = self.scaling.normalise(torch.zeros(1, *self.shape, dtype=torch.float64))
         return GaussianDenoiser.from_factor(self.shape, centre[0], (columns - centre).flatten(1).T, scaling=self.scaling)
-
-
-def poisson(n: int = 32) -> Problem:
-    """Δu = a, u = 0 on the boundary, a ~ GRF-N; channels (a, u).  See :mod:`pirf.rewards.poisson`."""
-    return _poisson(int(n))
-
-
-@lru_cache(maxsize=16)
-def _poisson(n: int) -> Problem:
-    if n < 4:
-        raise InputError("poisson needs a grid of at least 4×4 cells", got=n, why="its stencil has five points", hint="n=32")
-    grid = Grid.square(n)
-
-    def stack(a: Array) -> Array:
-        return np.stack([a, poisson_solver.solve(a)], 1)
-
-    def solve(x: Field) -> Field:
-        return torch.from_numpy(stack(x[:, 0].double().cpu().numpy()))
-
-    def manufactured(on: Grid) -> Field:
-        x, y = on.meshgrid()
-        u = torch.sin(torch.pi * x) * torch.sin(2 * torch.pi * y) * torch.exp(x)
-        # Δ(f·e^x) with f = sin(πx) sin(2πy): e^x (f_xx + 2 f_x + f + f_yy).
-        slope = torch.pi * torch.cos(torch.pi * x) * torch.sin(2 * torch.pi * y) * torch.exp(x)
-        return torch.stack([(1 - 5 * torch.pi**2) * u + 2 * slope, u])[None]
-
-    def neumann(x: Field) -> Field:
-        a = x[:, 0].double().cpu().numpy()
-        return torch.from_numpy(np.stack([a, poisson_solver.solve_neumann(a)], 1))
-
-    def rough(count: int) -> Field:
-        return torch.from_numpy(stack(random_fields.neumann_field(n, range(count), seed=1, alpha=1.5, tau=9.0)))
-
-    unit = Poisson(grid, norm="solution")
-    spread = stack(random_fields.neumann_field(n, range(512), seed=FIT_SEED))[:, 1].std()
-    return Problem(
-        name="poisson",
-        n=n,
-        grid=grid,
-        channels=("a", "u"),
-        solved=(1,),
-        reward=Poisson(grid),
-        solution_norm=attrs.evolve(unit, scale=float(spread)),
-        scale=float((random_fields.neumann_spectrum(n) ** 2).sum()),
-        white=lambda indices, seed: random_fields.white((n, n), indices, seed),
-        law=lambda noise: stack(random_fields.colour(noise)),
-        solve=solve,
-        refine=poisson,
-        manufactured=manufactured,
-        impostors={"solution of the Neumann problem": neumann},
-        off_law={"another random field, solved": rough},
-        gaussian=True,
-    )

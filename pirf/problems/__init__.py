@@ -1,0 +1,14 @@
+"""A problem is a grid, named channels, a law with its reference solver, a reward and a scaling, under one name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from pirf.problems.base import Problem
+from pirf.problems.poisson import poisson
+
+__all__ = ["Problem", "catalogue", "poisson"]
+
+catalogue: Mapping[str, Callable[[int], Problem]] = MappingProxyType({"poisson": poisson})
+"""Every problem of the package: name → function of the grid's size."""
