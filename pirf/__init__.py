@@ -7,6 +7,8 @@ from pirf.denoisers import Denoiser, GaussianDenoiser, Handover, UNet
 from pirf.denoisers.storage import load, save, shipped
 from pirf.errors import InputError, NumericalError
 from pirf.experiments import Comparison, Entry, compare
+from pirf.files import read
+from pirf.generation import generate
 from pirf.grids import Axis, Grid
 from pirf.guidance import DPS, Guidance, Term
 from pirf.inference import branches, sample
@@ -86,11 +88,13 @@ __all__ = [
     "branches",
     "compare",
     "finetune",
+    "generate",
     "load",
     "operators",
     "presets",
     "pretrain",
     "problems",
+    "read",
     "rewards",
     "sample",
     "save",

@@ -13,6 +13,7 @@ from pirf import presets
 from pirf.denoisers import storage
 from pirf.errors import InputError, NumericalError
 from pirf.experiments import compare as compare_models
+from pirf.generation import generate
 from pirf.problems import Problem, catalogue
 from pirf.rewards import legacy
 from pirf.samplers import Heun
@@ -47,6 +48,20 @@ def verify(
     certificate = certify(problem, reward=legacy.ReleasedPoisson(problem.grid) if released else None)
     typer.echo(json.dumps(certificate.as_dict(), indent=1) if as_json else str(certificate))
     raise typer.Exit(certificate.exit_code)
+
+
+@app.command()
+def data(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="folder for fields.npy; the same call again resumes")],
+    count: Annotated[int, typer.Option(help="number of samples")],
+    n: Size = 32,
+    seed: int = 0,
+    workers: Annotated[int, typer.Option(help="processes; -1 for all cores")] = -1,
+) -> None:
+    """Write ground truth in bulk: sample i depends on (seed, i) alone."""
+    folder = generate(_problem(name, n), count, out, seed=seed, workers=workers)
+    typer.echo(f"{count} samples in {folder / 'fields.npy'}")
 
 
 @app.command()

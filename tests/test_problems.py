@@ -1,3 +1,5 @@
+import pickle
+
 import attrs
 import pytest
 import torch
@@ -105,3 +107,10 @@ def test_a_graft_takes_what_is_solved_for():
     frames = attrs.evolve(problem, solved=(0, 1), evolution=True).graft(ours, theirs)
     assert torch.equal(frames[:, :, 0], ours[:, :, 0])
     assert torch.equal(frames[:, :, 1:], theirs[:, :, 1:])
+
+
+def test_a_problem_travels_as_its_call():
+    problem = poisson(8)
+    assert pickle.loads(pickle.dumps(problem)) is problem
+    with pytest.raises(InputError, match="only a problem of the catalogue can go to another process: got"):
+        pickle.dumps(attrs.evolve(problem, scale=2.0))

@@ -66,6 +66,17 @@ class Problem:
     def __repr__(self) -> str:
         return f"pirf.problems.{self.name}(n={self.n})"
 
+    def __reduce__(self) -> tuple[Callable[..., Problem | None], tuple[object, ...]]:
+        # Laws are closures, which other processes cannot receive: what travels is the call that made the problem.
+        if _again(self.name, self.n) is not self:
+            raise InputError(
+                "only a problem of the catalogue can go to another process",
+                got=repr(self),
+                why="it is sent as the call that makes it",
+                hint="workers=1, or an entry in pirf.problems.catalogue",
+            )
+        return _again, (self.name, self.n)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
@@ -128,3 +139,9 @@ class Problem:
         columns = self.scaling.normalise(torch.from_numpy(self.law(unit)))
         centre = self.scaling.normalise(torch.zeros(1, *self.shape, dtype=torch.float64))
         return GaussianDenoiser.from_factor(self.shape, centre[0], (columns - centre).flatten(1).T, scaling=self.scaling)
+
+
+def _again(name: str, n: int) -> Problem | None:
+    from pirf.problems import catalogue
+
+    return catalogue[name](n) if name in catalogue else None

@@ -1,0 +1,83 @@
+"""Ground truth in bulk: sample i of seed s into one memory-mapped file, by any number of workers.
+
+A folder holds ``fields.npy`` (sample, channel, *grid), ``facts.json`` (which call made it) and ``done.npy`` (which chunks are
+written).  A chunk counts as written only after its data are on disk, so a run that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from pirf.errors import InputError
+from pirf.problems import Problem
+
+__all__ = ["generate"]
+
+_FIELDS, _FACTS, _DONE = "fields.npy", "facts.json", "done.npy"
+
+
+def generate(
+    problem: Problem,
+    count: int,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    workers: int = -1,
+    chunk: int = 64,
+    dtype: Literal["float32", "float64"] = "float32",
+    progress: bool = True,
+) -> Path:
+    """Write samples 0 … count − 1 of ``seed`` under ``out``; the same call again resumes.  ``workers=-1`` uses all cores.
+
+    Which worker draws what makes no difference: sample i depends on (seed, i) alone.
+    """
+    from joblib import Parallel, delayed
+
+    if count < 1 or chunk < 1:
+        raise InputError(
+            "at least one sample in chunks of at least one is needed",
+            got=f"count={count}, chunk={chunk}",
+            why="there would be nothing to write",
+            hint="count=10_000",
+        )
+    out = Path(out)
+    facts = {"problem": repr(problem), "channels": list(problem.channels), "count": count, "seed": seed}
+    facts |= {"chunk": chunk, "dtype": dtype}
+    chunks = [range(first, min(first + chunk, count)) for first in range(0, count, chunk)]
+    if not (out / _FACTS).exists():
+        out.mkdir(parents=True, exist_ok=True)
+        np.lib.format.open_memmap(out / _FIELDS, "w+", np.dtype(dtype), (count, *problem.shape)).flush()
+        np.save(out / _DONE, np.zeros(len(chunks), bool))
+        (out / _FACTS).write_text(json.dumps(facts, indent=1))  # last: what has it is complete enough to resume
+    elif (found := json.loads((out / _FACTS).read_text())) != facts:
+        different = ", ".join(f"{k}={found.get(k)!r}" for k in facts if found.get(k) != facts[k])
+        raise InputError(
+            f"{out} holds the data of another call",
+            got=different,
+            why="mixing two sets in one file would spoil both",
+            hint="another out=, or the settings of the first call",
+        )
+    done = np.load(out / _DONE)
+    missing = [i for i, written in enumerate(done) if not written]
+    jobs = (delayed(_write)(problem, chunks[i], i, seed, out / _FIELDS) for i in missing)
+    with tqdm(
+        total=count, initial=sum(len(chunks[i]) for i in np.flatnonzero(done)), unit="sample", disable=not progress
+    ) as bar:
+        for i in Parallel(n_jobs=workers, return_as="generator_unordered")(jobs):
+            done[i] = True
+            np.save(out / _DONE, done)
+            bar.update(len(chunks[i]))
+    return out
+
+
+def _write(problem: Problem, indices: range, number: int, seed: int, path: Path) -> int:
+    """One chunk, in whichever process."""
+    file = cast("np.memmap[tuple[int, ...], np.dtype[np.float64]]", np.lib.format.open_memmap(path, "r+"))
+    file[indices.start : indices.stop] = problem.sample(len(indices), seed, indices.start).numpy()
+    file.flush()
+    return number
