@@ -1,8 +1,8 @@
 """A user's own fields: ``.npy .npz .h5 .mat`` and folders of :func:`pirf.generate`, as ``(sample, channel, *grid)``.
 
-Channels are arrays by name, each ``(sample, *grid)``; one array may hold several, ``(sample, channel, *grid)``.  PDEBench's layouts
-are among them: ``nu`` and ``tensor`` ``(sample, 1, *grid)`` side by side, ``tensor`` (sample, time, x), or one group per sample
-with ``data`` ``(time, *grid, channel)``.
+Channels are arrays by name, each ``(sample, *grid)``; one array may hold several, ``(sample, channel, *grid)``.  PDEBench's
+layouts are among them: ``nu`` and ``tensor`` ``(sample, 1, *grid)`` side by side, ``tensor`` (sample, time, x), or one group
+per sample with ``data`` ``(time, *grid, channel)``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Ground truth in bulk: sample i of seed s into one memory-mapped file, by any number of workers.
 
-A folder holds ``fields.npy`` of shape ``(sample, channel, *grid)``, ``facts.json`` (which call made it) and ``done.npy`` (which chunks are
-written).  A chunk counts as written only after its data are on disk, so a run that was killed goes on where it stopped.
+A folder holds ``fields.npy`` of shape ``(sample, channel, *grid)``, ``facts.json`` (which call made it) and ``done.npy`` (which
+chunks are written).  A chunk counts as written only after its data are on disk, so that a run that was killed goes on where it
+stopped.
 """
 
 from __future__ import annotations
