@@ -16,7 +16,19 @@ from pirf.noise import Noise
 from pirf.operators import Dirichlet, Neumann, Periodic
 from pirf.problems import Problem
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
-from pirf.rewards import ConditionalPDEReward, Decades, Given, PDEReward, Poisson, ResidualReward, Reward, Scaled, Sum, balance
+from pirf.rewards import (
+    ConditionalPDEReward,
+    Decades,
+    Given,
+    Helmholtz,
+    PDEReward,
+    Poisson,
+    ResidualReward,
+    Reward,
+    Scaled,
+    Sum,
+    balance,
+)
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, Sampler
 from pirf.scaling import Scaling
 from pirf.schedules import EDM, Schedule
@@ -53,6 +65,7 @@ __all__ = [
     "Grid",
     "Guidance",
     "Handover",
+    "Helmholtz",
     "Heun",
     "InputError",
     "LastSteps",

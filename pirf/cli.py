@@ -15,7 +15,6 @@ from pirf.errors import InputError, NumericalError
 from pirf.experiments import compare as compare_models
 from pirf.generation import generate
 from pirf.problems import Problem, catalogue
-from pirf.rewards import legacy
 from pirf.samplers import Heun
 from pirf.verify import verify as certify
 
@@ -45,7 +44,14 @@ def verify(
 ) -> None:
     """Print the certificate of a problem's reward."""
     problem = _problem(name, n)
-    certificate = certify(problem, reward=legacy.ReleasedPoisson(problem.grid) if released else None)
+    if released and problem.released is None:
+        raise InputError(
+            "a problem with a published residual is needed",
+            got=repr(problem),
+            why="none is reproduced for it",
+            hint="leaving --released out",
+        )
+    certificate = certify(problem, reward=problem.released if released else None)
     typer.echo(json.dumps(certificate.as_dict(), indent=1) if as_json else str(certificate))
     raise typer.Exit(certificate.exit_code)
 

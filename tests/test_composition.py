@@ -16,13 +16,16 @@ from pirf.denoisers import Handover
 from pirf.grids import Grid
 from pirf.noise import Noise
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
-from pirf.rewards import Decades, Given, Poisson, Reward, Scaled, Sum
+from pirf.rewards import Decades, Given, Helmholtz, Poisson, Reward, Scaled, Sum
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, Sampler
 
 GRID = Grid.square(8)
 SAMPLERS = [Euler(steps=3), Heun(steps=3), Multistep(steps=3), Ancestral(steps=3)]
 SOLUTION = Poisson(GRID, "solution", 0.05)
-REWARDS = [Poisson(GRID), SOLUTION, Given(Poisson(GRID), (0,)), Sum((Scaled(Decades(Poisson(GRID), 0.1), 1e-3), SOLUTION))]
+REWARDS = [
+    Poisson(GRID), SOLUTION, Given(Poisson(GRID), (0,)),
+    Sum((Scaled(Decades(Poisson(GRID), 0.1), 1e-3), Helmholtz(GRID, 1.0, "solution", 0.05))),
+]  # fmt: skip
 STRATEGIES = [
     Full(), Full(segments=2), LastSteps(1), LastSteps(2), LayerTruncated(LastSteps(2)),
     LayerTruncated(Full(segments=2), stages=2),

@@ -2,6 +2,6 @@
 
 from pirf.operators.boundary import Boundary, Dirichlet, Neumann, Periodic
 from pirf.operators.stencils import laplacian
-from pirf.operators.transforms import solve_dirichlet
+from pirf.operators.transforms import dct, dst, idct, idst, solve_dirichlet
 
-__all__ = ["Boundary", "Dirichlet", "Neumann", "Periodic", "laplacian", "solve_dirichlet"]
+__all__ = ["Boundary", "Dirichlet", "Neumann", "Periodic", "dct", "dst", "idct", "idst", "laplacian", "solve_dirichlet"]

@@ -6,42 +6,48 @@ from abc import ABC, abstractmethod
 from typing import final
 
 import attrs
+import torch
 from torch import Tensor
 
 __all__ = ["Boundary", "Dirichlet", "Neumann", "Periodic"]
 
 
 class Boundary(ABC):
-    """A rule for the ghost values beside the first and the last cell of one axis."""
+    """A rule for the ghost values beyond the first and the last cell of one axis."""
 
     @abstractmethod
-    def ghosts(self, u: Tensor, dim: int, spacing: float) -> tuple[Tensor, Tensor]:
-        """The slices before the first and after the last cell along ``dim``."""
+    def ghosts(self, u: Tensor, dim: int, spacing: float, width: int = 1) -> tuple[Tensor, Tensor]:
+        """The ``width`` slices before the first and after the last cell along ``dim``, both in the order of the axis."""
 
 
 @final
 @attrs.frozen
 class Dirichlet(Boundary):
-    """u = value on the face: the ghost is the odd reflection 2·value − u_edge."""
+    """u = value on the face: the ghosts are the odd reflection 2·value − u."""
 
     value: float = 0.0
 
-    def ghosts(self, u: Tensor, dim: int, spacing: float) -> tuple[Tensor, Tensor]:
+    def ghosts(self, u: Tensor, dim: int, spacing: float, width: int = 1) -> tuple[Tensor, Tensor]:
         """Odd reflection about the face."""
-        return 2 * self.value - u.narrow(dim, 0, 1), 2 * self.value - u.narrow(dim, -1, 1)
+        low, high = _reflected(u, dim, width)
+        return 2 * self.value - low, 2 * self.value - high
 
 
 @final
 @attrs.frozen
 class Neumann(Boundary):
-    """∂u/∂n = flux along the outward normal on the face: the ghost is u_edge + h·flux."""
+    """∂u/∂n = flux along the outward normal on the face: the ghosts are u + distance·flux."""
 
     flux: float = 0.0
 
-    def ghosts(self, u: Tensor, dim: int, spacing: float) -> tuple[Tensor, Tensor]:
-        """Even reflection plus the flux."""
-        step = self.flux * spacing
-        return u.narrow(dim, 0, 1) + step, u.narrow(dim, -1, 1) + step
+    def ghosts(self, u: Tensor, dim: int, spacing: float, width: int = 1) -> tuple[Tensor, Tensor]:
+        """Even reflection plus the flux times the distance from the mirrored cell, h, 3h, ..."""
+        low, high = _reflected(u, dim, width)
+        if self.flux == 0:
+            return low, high
+        steps = self.flux * spacing * torch.arange(1, 2 * width, 2, dtype=u.dtype, device=u.device)
+        steps = steps.reshape(-1, *[1] * (u.ndim - 1 - dim % u.ndim))
+        return low + steps.flip(0), high + steps
 
 
 @final
@@ -49,6 +55,11 @@ class Neumann(Boundary):
 class Periodic(Boundary):
     """u(x + extent) = u(x): the ghosts are the cells of the other end."""
 
-    def ghosts(self, u: Tensor, dim: int, spacing: float) -> tuple[Tensor, Tensor]:
+    def ghosts(self, u: Tensor, dim: int, spacing: float, width: int = 1) -> tuple[Tensor, Tensor]:
         """Wrap around."""
-        return u.narrow(dim, -1, 1), u.narrow(dim, 0, 1)
+        return u.narrow(dim, -width, width), u.narrow(dim, 0, width)
+
+
+def _reflected(u: Tensor, dim: int, width: int) -> tuple[Tensor, Tensor]:
+    """The outermost ``width`` slices of either end, mirrored about its face."""
+    return u.narrow(dim, 0, width).flip(dim), u.narrow(dim, -width, width).flip(dim)

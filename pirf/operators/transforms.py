@@ -1,22 +1,35 @@
-r"""Sine transforms as matrix products, and the inverse operators they diagonalise.
+r"""Sine and cosine transforms as matrix products, and the inverse operators they diagonalise.
 
 On cells with odd ghosts the eigenvectors of :math:`\Delta_h` are :math:`\sin(\pi(i+\tfrac12)k/n)`, k = 1..n, with
-eigenvalues :math:`-4h^{-2}\sin^2(\pi k/2n)`.  At the sizes of this library a product with the n×n sine matrix is as fast
-as an FFT, differentiable, and exact to round-off.
+eigenvalues :math:`-4h^{-2}\sin^2(\pi k/2n)`; with even ghosts they are the cosines, k = 0..n−1.  At the sizes of this
+library a product with the n×n matrix is as fast as an FFT, differentiable, and exact to round-off.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from pirf.errors import InputError
 from pirf.grids import Axis, Grid
 from pirf.tensors import Field
 
-__all__ = ["cosine_matrix", "dirichlet_eigenvalues", "sine_matrix", "solve_dirichlet"]
+__all__ = [
+    "cosine_matrix",
+    "dct",
+    "dirichlet_eigenvalues",
+    "dirichlet_spectrum",
+    "dst",
+    "idct",
+    "idst",
+    "neumann_eigenvalues",
+    "sine_matrix",
+    "solve_dirichlet",
+]
 
 
 @lru_cache(maxsize=64)
@@ -49,17 +62,63 @@ def cosine_matrix(n: int, like: Tensor) -> Tensor:
     return _cosine_matrix(n, like.dtype, like.device)
 
 
+def dst(x: Field) -> Field:
+    """The orthonormal DST-II along every axis of the grid: coefficients of the Dirichlet modes k = 1..n."""
+    return _along_every_axis(x, [sine_matrix(n, x) for n in x.shape[2:]])
+
+
+def idst(modes: Field) -> Field:
+    """The inverse (and the transpose) of :func:`dst`."""
+    return _along_every_axis(modes, [sine_matrix(n, modes).T for n in modes.shape[2:]])
+
+
+def dct(x: Field) -> Field:
+    """The orthonormal DCT-II along every axis of the grid: coefficients of the Neumann modes k = 0..n−1."""
+    return _along_every_axis(x, [cosine_matrix(n, x) for n in x.shape[2:]])
+
+
+def idct(modes: Field) -> Field:
+    """The inverse (and the transpose) of :func:`dct`."""
+    return _along_every_axis(modes, [cosine_matrix(n, modes).T for n in modes.shape[2:]])
+
+
+def _along_every_axis(x: Field, matrices: Sequence[Tensor]) -> Field:
+    for dim, matrix in enumerate(matrices, start=2):
+        x = x @ matrix if dim == x.ndim - 1 else (matrix.T @ x.movedim(dim, -2)).movedim(-2, dim)
+    return x
+
+
 def dirichlet_eigenvalues(axis: Axis, like: Tensor) -> Tensor:
     r""":math:`-4h^{-2}\sin^2(\pi k/2n)` for k = 1..n."""
-    k = torch.arange(1, axis.n + 1, dtype=torch.float64)
+    return _eigenvalues(axis, torch.arange(1, axis.n + 1, dtype=torch.float64), like)
+
+
+def neumann_eigenvalues(axis: Axis, like: Tensor) -> Tensor:
+    r""":math:`-4h^{-2}\sin^2(\pi k/2n)` for k = 0..n−1."""
+    return _eigenvalues(axis, torch.arange(axis.n, dtype=torch.float64), like)
+
+
+def _eigenvalues(axis: Axis, k: Tensor, like: Tensor) -> Tensor:
     values = -4 / axis.spacing**2 * torch.sin(math.pi * k / (2 * axis.n)) ** 2
     return values.to(device=like.device, dtype=like.dtype)
 
 
+def dirichlet_spectrum(grid: Grid, like: Tensor) -> Tensor:
+    r"""The eigenvalues :math:`\sum_d \lambda_{k_d}` of :math:`\Delta_h` with odd ghosts, one per mode, shaped like the grid."""
+    total = torch.zeros((), dtype=like.dtype, device=like.device)
+    for axis in grid.axes:
+        total = total[..., None] + dirichlet_eigenvalues(axis, like)
+    return total
+
+
 def solve_dirichlet(r: Field, grid: Grid, shift: float = 0.0) -> Field:
-    r""":math:`(\Delta_h + \text{shift})^{-1} r` with u = 0 on the faces of a two-dimensional grid of cells."""
+    r""":math:`(\Delta_h + \text{shift})^{-1} r` with u = 0 on the faces of a grid of cells."""
     grid.check(r, r.shape[1])
-    rows, columns = (sine_matrix(axis.n, r) for axis in grid.axes)
-    lam, mu = (dirichlet_eigenvalues(axis, r) for axis in grid.axes)
-    modes = rows.T @ r @ columns / (lam[:, None] + mu + shift)
-    return rows @ modes @ columns.T
+    if any(axis.layout != "cells" for axis in grid.axes):
+        raise InputError(
+            "solve_dirichlet works on cells",
+            got=f"layouts {', '.join(axis.layout for axis in grid.axes)}",
+            why="its sines vanish half a cell outside the outermost centres",
+            hint="Axis(n, extent, 'cells')",
+        )
+    return idst(dst(r) / (dirichlet_spectrum(grid, r) + shift))

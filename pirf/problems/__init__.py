@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from pirf.problems.base import Problem
+from pirf.problems.helmholtz import helmholtz
 from pirf.problems.poisson import poisson
 
-__all__ = ["Problem", "catalogue", "poisson"]
+__all__ = ["Problem", "catalogue", "helmholtz", "poisson"]
 
-catalogue: Mapping[str, Callable[[int], Problem]] = MappingProxyType({"poisson": poisson})
+catalogue: Mapping[str, Callable[[int], Problem]] = MappingProxyType({"poisson": poisson, "helmholtz": helmholtz})
 """Every problem of the package: name → function of the grid's size."""

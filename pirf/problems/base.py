@@ -62,9 +62,14 @@ class Problem:
     """Whether the first axis of the grid is time: then the first frame is given and the later ones are solved for."""
     gaussian: bool = False
     """Whether the law is a linear map of white noise, so that the exact denoiser is known."""
+    parameters: Mapping[str, float] = attrs.field(factory=dict)
+    """The arguments beside ``n`` of the call that made this problem: parameters of its equation."""
+    released: ResidualReward | None = None
+    """The residual that the published code evaluates, for comparison."""
 
     def __repr__(self) -> str:
-        return f"pirf.problems.{self.name}(n={self.n})"
+        arguments = {"n": self.n, **self.parameters}
+        return f"pirf.problems.{self.name}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
 
     def __reduce__(self) -> tuple[Callable[..., Problem | None], tuple[object, ...]]:
         # Laws are closures, which other processes cannot receive: what travels is the call that made the problem.

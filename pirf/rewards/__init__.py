@@ -3,12 +3,14 @@
 from pirf.rewards import legacy
 from pirf.rewards.base import ConditionalPDEReward, PDEReward, ResidualReward, Reward
 from pirf.rewards.combine import Decades, Given, Scaled, Sum, balance
+from pirf.rewards.helmholtz import Helmholtz
 from pirf.rewards.poisson import Poisson
 
 __all__ = [
     "ConditionalPDEReward",
     "Decades",
     "Given",
+    "Helmholtz",
     "PDEReward",
     "Poisson",
     "ResidualReward",

@@ -8,9 +8,17 @@ from tolerances import assert_close
 from toys import normal
 
 from pirf import reference
+from pirf.errors import InputError
 from pirf.grids import Axis, Grid
-from pirf.operators import Dirichlet, Neumann, laplacian, solve_dirichlet
-from pirf.operators.transforms import cosine_matrix, dirichlet_eigenvalues, sine_matrix
+from pirf.noise import Noise
+from pirf.operators import Dirichlet, Neumann, dct, dst, idct, idst, laplacian, solve_dirichlet
+from pirf.operators.transforms import (
+    cosine_matrix,
+    dirichlet_eigenvalues,
+    dirichlet_spectrum,
+    neumann_eigenvalues,
+    sine_matrix,
+)
 
 sizes = st.integers(2, 40)
 WIDE = torch.zeros((), dtype=torch.float64)
@@ -32,6 +40,26 @@ def test_they_are_the_transforms_of_an_independent_library(n):
     assert_close(cosine_matrix(n, WIDE).T @ x, torch.from_numpy(fft.dct(x.numpy(), type=2, norm="ortho")), unit=float(x.norm()))
 
 
+@given(st.lists(st.integers(2, 9), min_size=1, max_size=3))
+def test_field_transforms_act_along_every_axis_of_the_grid(shape):
+    x, axes = normal(2, 3, *shape), tuple(range(2, 2 + len(shape)))
+    for ours, inverse, theirs in ((dst, idst, fft.dstn), (dct, idct, fft.dctn)):
+        modes = ours(x)
+        assert_close(modes, torch.from_numpy(theirs(x.numpy(), type=2, norm="ortho", axes=axes)), unit=float(x.norm()))
+        assert_close(inverse(modes), x)
+        assert_close(modes.square().flatten(1).sum(1), x.square().flatten(1).sum(1))  # Parseval
+
+
+@given(st.lists(st.integers(2, 9), min_size=1, max_size=3), st.integers(0, 2**32))
+def test_the_gradient_of_a_transform_is_its_inverse(shape, seed):
+    """Orthonormal: Fᵀ = F⁻¹."""
+    x, w = Noise(seed)[range(2)].normal((1, *shape), torch.float64).split(1)
+    for forward, inverse in ((dst, idst), (idst, dst), (dct, idct), (idct, dct)):
+        leaf = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(forward(leaf), leaf, w)
+        assert_close(gradient, inverse(w))
+
+
 @given(sizes, st.floats(0.1, 10))
 def test_sines_are_the_eigenvectors_of_the_dirichlet_laplacian(n, extent):
     axis = Axis(n, extent)
@@ -44,9 +72,8 @@ def test_sines_are_the_eigenvectors_of_the_dirichlet_laplacian(n, extent):
 def test_cosines_are_the_eigenvectors_of_the_neumann_laplacian(n, extent):
     axis = Axis(n, extent)
     cosines = cosine_matrix(n, WIDE)
-    eigenvalues = -4 / axis.spacing**2 * torch.sin(torch.pi * torch.arange(n, dtype=torch.float64) / (2 * n)) ** 2
     moved = laplacian(cosines.T[:, None], Grid((axis,)), Neumann())[:, 0].T
-    assert_close(moved, cosines * eigenvalues, unit=4 / axis.spacing**2)
+    assert_close(moved, cosines * neumann_eigenvalues(axis, WIDE), unit=4 / axis.spacing**2)
 
 
 @given(sizes, sizes, st.floats(0.2, 5), st.floats(0.2, 5), st.floats(-20, 0))
@@ -59,6 +86,19 @@ def test_solving_inverts_the_laplacian(n, m, width, height, shift):
     assert_close(solve_dirichlet(r, grid, shift), u, unit=max(1.0, 1e-3 * condition) * float(u.abs().max()))
     back = solve_dirichlet(u, grid, shift)
     assert_close(laplacian(back, grid, Dirichlet()) + shift * back, u, unit=max(1.0, 1e-3 * condition) * float(u.abs().max()))
+
+
+@given(st.lists(st.integers(2, 7), min_size=1, max_size=3), st.floats(-20, 0))
+def test_it_inverts_the_laplacian_in_any_dimension(shape, shift):
+    grid, u = Grid(tuple(Axis(n, 0.5 * n) for n in shape)), normal(2, 3, *shape)
+    assert_close(solve_dirichlet(laplacian(u, grid, Dirichlet()) + shift * u, grid, shift), u)
+    assert dirichlet_spectrum(grid, u).shape == grid.shape
+
+
+@pytest.mark.parametrize("layout", ["nodes", "periodic"])
+def test_other_layouts_than_cells_are_refused(layout):
+    with pytest.raises(InputError, match=f"works on cells: got layouts {layout}, {layout}"):
+        solve_dirichlet(torch.zeros(1, 1, 4, 4), Grid.square(4, layout=layout))
 
 
 @pytest.mark.parametrize("n", [4, 32, 64])

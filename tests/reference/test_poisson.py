@@ -2,51 +2,49 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
+from matrices import five_point
 from scipy.sparse.linalg import spsolve
 from tolerances import assert_close
 
 from pirf.reference import poisson, random_fields
 
-
-def five_point(n, h, corner):
-    """(u_W − 2u + u_E)/h² twice, with ``corner`` on the diagonal beside a face: −3 odd ghost, −1 even ghost, −2 node."""
-    diagonal = np.full(n, -2.0)
-    diagonal[[0, -1]] = corner
-    line = sp.diags([np.ones(n - 1), diagonal, np.ones(n - 1)], [-1, 0, 1]) / h**2
-    return (sp.kron(line, sp.eye(n)) + sp.kron(sp.eye(n), line)).tocsc()
+# Squares, and a rectangle of unequal cells.
+GRIDS = [((5, 5), (1.0, 1.0)), ((24, 24), (1.0, 1.0)), ((16, 24), (2.0, 0.5))]
 
 
-@pytest.mark.parametrize("n", [2, 5, 24])
-def test_cells_agree_with_a_sparse_direct_solve(n):
-    a = random_fields.white((n, n), range(2), seed=3)
-    direct = np.stack([spsolve(five_point(n, 1 / n, -3.0), f.ravel()).reshape(n, n) for f in a])
-    assert_close(torch.from_numpy(poisson.solve(a)), torch.from_numpy(direct))
+@pytest.mark.parametrize(("shape", "extent"), [*GRIDS, ((2, 2), (1.0, 1.0))])
+def test_cells_agree_with_a_sparse_direct_solve(shape, extent):
+    a = random_fields.white(shape, range(2), seed=3)
+    matrix = five_point(shape, np.divide(extent, shape), -3.0)
+    direct = np.stack([spsolve(matrix, f.ravel()).reshape(shape) for f in a])
+    assert_close(torch.from_numpy(poisson.solve(a, extent)), torch.from_numpy(direct))
 
 
-@pytest.mark.parametrize("n", [4, 9, 24])
-def test_nodes_agree_with_a_sparse_direct_solve(n):
-    a = random_fields.white((n, n), range(2), seed=3)
-    inner = five_point(n - 2, 1 / (n - 1), -2.0)
+@pytest.mark.parametrize(("shape", "extent"), [*GRIDS, ((4, 4), (1.0, 1.0))])
+def test_nodes_agree_with_a_sparse_direct_solve(shape, extent):
+    a = random_fields.white(shape, range(2), seed=3)
+    inside = tuple(n - 2 for n in shape)
+    matrix = five_point(inside, np.divide(extent, np.subtract(shape, 1)), -2.0)
     direct = np.zeros_like(a)
     for u, f in zip(direct, a, strict=True):
-        u[1:-1, 1:-1] = spsolve(inner, f[1:-1, 1:-1].ravel()).reshape(n - 2, n - 2)
-    assert_close(torch.from_numpy(poisson.solve_nodal(a)), torch.from_numpy(direct))
+        u[1:-1, 1:-1] = spsolve(matrix, f[1:-1, 1:-1].ravel()).reshape(inside)
+    assert_close(torch.from_numpy(poisson.solve_nodal(a, extent)), torch.from_numpy(direct))
 
 
-@pytest.mark.parametrize("n", [3, 8, 24])
-def test_neumann_agrees_with_a_pinned_sparse_direct_solve(n):
-    a = random_fields.white((n, n), range(2), seed=3)
-    matrix = five_point(n, 1 / n, -1.0).tolil()
+@pytest.mark.parametrize(("shape", "extent"), [*GRIDS, ((3, 3), (1.0, 1.0))])
+def test_neumann_agrees_with_a_pinned_sparse_direct_solve(shape, extent):
+    a = random_fields.white(shape, range(2), seed=3)
+    matrix = five_point(shape, np.divide(extent, shape), -1.0).tolil()
     matrix[0] = 1.0  # the mean is zero, in place of one equation that the others imply
     direct = []
     for f in a:
         right = (f - f.mean()).ravel()
         right[0] = 0.0
-        direct.append(spsolve(matrix.tocsc(), right).reshape(n, n))
-    assert_close(torch.from_numpy(poisson.solve_neumann(a)), torch.from_numpy(np.stack(direct)))
-    assert_close(torch.from_numpy(poisson.solve_neumann(a)).mean((-2, -1)), 0.0, unit=1.0)
+        direct.append(spsolve(matrix.tocsc(), right).reshape(shape))
+    solved = torch.from_numpy(poisson.solve_neumann(a, extent))
+    assert_close(solved, torch.from_numpy(np.stack(direct)))
+    assert_close(solved.mean((-2, -1)), 0.0, unit=1.0)
 
 
 @pytest.mark.parametrize(("solve", "points"), [
