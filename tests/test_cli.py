@@ -4,7 +4,13 @@ import json
 import subprocess
 import sys
 
+import attrs
 import pytest
+import typer
+
+from pirf import cli
+from pirf.errors import InputError
+from pirf.problems import poisson
 
 
 def run(*arguments):
@@ -21,6 +27,16 @@ def test_verify_of_the_released_residual_exits_with_1():
     done = run("verify", "poisson", "--n", "16", "--released")
     assert done.returncode == 1
     assert ": FAIL" in done.stdout.splitlines()[0]
+
+
+def test_released_is_the_residual_that_the_problem_names(capsys, monkeypatch):
+    with pytest.raises(typer.Exit) as stop:
+        cli.verify("helmholtz", n=16, released=True)
+    assert stop.value.exit_code == 1
+    assert capsys.readouterr().out.startswith("ReleasedHelmholtz(grid=Grid.square(16), k=1.0) on pirf.problems.helmholtz")
+    monkeypatch.setattr(cli, "catalogue", {"plain": lambda n: attrs.evolve(poisson(n), released=None)})
+    with pytest.raises(InputError, match="a problem with a published residual is needed: got"):
+        cli.verify("plain", n=8, released=True)
 
 
 @pytest.mark.parametrize(

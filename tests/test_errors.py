@@ -13,9 +13,9 @@ from pirf.guidance import DPS, Guidance
 from pirf.inference import sample
 from pirf.metrics import fidelity
 from pirf.noise import Noise
-from pirf.operators import Dirichlet, laplacian
-from pirf.problems import poisson
-from pirf.rewards import ConditionalPDEReward, Given, Poisson, balance
+from pirf.operators import Dirichlet, laplacian, solve_dirichlet
+from pirf.problems import helmholtz, poisson
+from pirf.rewards import ConditionalPDEReward, Given, Helmholtz, Poisson, balance
 from pirf.samplers import Chain, Euler, Heun
 from pirf.scaling import Scaling
 from pirf.schedules import EDM
@@ -51,6 +51,9 @@ REFUSALS = {
     "grid": lambda _: Poisson(Grid.square(9))(X),
     "dimensions": lambda _: Poisson(Grid.square(8))(X[..., None]),
     "node layout": lambda _: laplacian(X, Grid.square(8, layout="nodes"), Dirichlet()),
+    "solver on nodes": lambda _: solve_dirichlet(X, Grid.square(8, layout="nodes")),
+    "resonance": lambda _: helmholtz(4, 8 * (1 - 0.5**0.5) ** 0.5),  # λ₁₁ = −2·4·4² sin²(π/8)
+    "wave number": lambda _: Helmholtz(Grid.square(8), -1.0),
     "scaling scale": lambda _: Scaling((0.0,), (0.0,)),
     "scaling length": lambda _: Scaling((0.0, 1.0), (1.0,)),
     "scaling of other channels": lambda _: Scaling.identity(3).normalise(X),

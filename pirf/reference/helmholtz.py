@@ -12,15 +12,10 @@ from numpy.typing import NDArray
 
 from pirf.reference import poisson
 
-__all__ = ["resonance", "solve", "solve_neumann", "solve_nodal"]
+__all__ = ["solve", "solve_neumann", "solve_nodal"]
 
 Array = NDArray[np.float64]
 Extent = poisson.Extent
-
-
-def resonance(k: float, eigenvalues: Array) -> float:
-    """Relative distance of k² from the nearest of the ``eigenvalues`` of −Δ_h, given as those of Δ_h."""
-    return float(np.abs(1 + k**2 / eigenvalues).min())
 
 
 def solve(a: Array, k: float = 1.0, extent: Extent = (1.0, 1.0)) -> Array:
@@ -41,5 +36,5 @@ def solve_nodal(a: Array, k: float = 1.0, extent: Extent = (1.0, 1.0)) -> Array:
 
 
 def _refuse_resonance(k: float, eigenvalues: Array) -> None:
-    if resonance(k, eigenvalues) <= 1e-6:
+    if float(np.abs(1 + k**2 / eigenvalues).min()) <= 1e-6:
         raise ValueError(f"k = {k:.9g} is resonant: k² lies on an eigenvalue of the discrete −Δ, so there is no solution.")
