@@ -17,6 +17,7 @@ from pirf.operators import Dirichlet, Neumann, Periodic
 from pirf.problems import Problem
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
 from pirf.rewards import (
+    Burgers,
     ConditionalPDEReward,
     Decades,
     Given,
@@ -43,6 +44,7 @@ __all__ = [
     "EDM",
     "Ancestral",
     "Axis",
+    "Burgers",
     "Certificate",
     "Chain",
     "Comparison",

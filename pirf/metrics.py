@@ -45,7 +45,7 @@ class Adherence:
     """Mean MSE over the floor of truth in float32."""
     interior: float
     boundary: float
-    """Mean of MSE/S over the rows of the outermost frame of the grid."""
+    """Mean of MSE/S over the outermost frame of the rows."""
     satisfied: float
     """Share of samples with ρ ≤ τ."""
     resolve: float
@@ -92,11 +92,11 @@ def round_trip_floor(reward: ResidualReward, truth: Field, scaling: Scaling) -> 
 
 
 def resolve_errors(fields: Field, solve: Callable[[Field], Field], solved: tuple[int, ...]) -> Tensor:
-    """‖u − S(a)‖/‖S(a)‖ per sample, with the reference solver ``solve``."""
+    """‖u − S(a)‖/‖S(a)‖ per sample, with the reference solver ``solve``; infinite where it has no answer (NaN)."""
     exact = solve(fields)[:, list(solved)].flatten(1)
     error = torch.linalg.vector_norm(fields.double()[:, list(solved)].flatten(1) - exact, dim=1)
-    relative: Tensor = error / torch.linalg.vector_norm(exact, dim=1).clamp_min(_TINY)
-    return relative
+    relative = error / torch.linalg.vector_norm(exact, dim=1).clamp_min(_TINY)
+    return torch.nan_to_num(relative, nan=torch.inf, posinf=torch.inf)
 
 
 def adherence(
@@ -114,7 +114,7 @@ def adherence(
     with torch.no_grad():
         rows = reward.residuals(fields.double())
     rho = rows.flatten(1).square().mean(1) / scale
-    inside, frame = _frame_split(rows, fields.shape[2:])
+    inside, frame = _frame_split(rows, fields.ndim - 2)
     return Adherence(
         rho=float(rho.mean()),
         rho_median=float(rho.median()),
@@ -174,15 +174,16 @@ def _finite(fields: Field) -> None:
         )
 
 
-def _frame_split(rows: Tensor, grid: torch.Size) -> tuple[float, float]:
+def _frame_split(rows: Tensor, dims: int) -> tuple[float, float]:
     """Mean square over the inner rows and over the outermost frame."""
-    if rows.shape[-len(grid) :] != grid:
+    shape = rows.shape[-dims:]  # not always the grid's: one row per time step is one less than there are frames
+    if rows.ndim <= dims or min(shape) < 3:
         whole = float(rows.square().mean())
         return whole, float("nan")
-    inner = torch.ones(tuple(grid), dtype=torch.bool)
-    for dim in range(len(grid)):
-        inner.index_fill_(dim, torch.tensor([0, grid[dim] - 1]), False)
-    squares = rows.square().flatten(0, -len(grid) - 1).mean(0).cpu()
+    inner = torch.ones(tuple(shape), dtype=torch.bool)
+    for dim in range(dims):
+        inner.index_fill_(dim, torch.tensor([0, shape[dim] - 1]), False)
+    squares = rows.square().flatten(0, -dims - 1).mean(0).cpu()
     return float(squares[inner].mean()), float(squares[~inner].mean())
 
 

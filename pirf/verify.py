@@ -105,8 +105,10 @@ class _Case:
     graft: Graft
     order: float
     tolerance: float
-    impostors: Mapping[str, Solver]
-    off_law: Mapping[str, Callable[[int], Field]]
+    scale: float | None = None
+    """The constant S of MSE/S, where the problem says it."""
+    impostors: Mapping[str, Solver] = attrs.field(factory=dict)
+    off_law: Mapping[str, Callable[[int], Field]] = attrs.field(factory=dict)
 
 
 def verify(
@@ -126,7 +128,8 @@ def verify(
 
     ``truth`` are exact solutions in physical units, ``solver`` replaces the solved channels of fields by the reference
     solution, ``exact(n)`` gives the reward on n points and a smooth manufactured solution there, ``order`` is the order
-    that the discretisation claims, ``tolerance`` what truth may score in units of a wrong pairing's score.
+    that the discretisation claims, ``tolerance`` what truth may score in units of the problem's S; for another reward, in
+    units of a wrong pairing's score.
     """
     if isinstance(subject, Problem):
         case = _of_problem(subject, reward, order, tolerance, samples, seed)
@@ -135,7 +138,7 @@ def verify(
         half = None if truth is None else len(truth) // 2
         first, second = (None, None) if truth is None else (truth[:half].double(), truth[half:].double())
         channels = () if truth is None else tuple(c % truth.shape[1] for c in solved)
-        case = _Case(subject, first, second, solver, exact, None, channels, _by_channel(channels), order, tolerance, {}, {})
+        case = _Case(subject, first, second, solver, exact, None, channels, _by_channel(channels), order, tolerance)
         name = repr(subject)
     else:
         raise InputError(
@@ -178,6 +181,7 @@ def _of_problem(
         problem.graft,
         order,
         tolerance,
+        problem.scale if reward is None else None,
         problem.impostors,
         problem.off_law,
     )
@@ -221,7 +225,7 @@ def _gradient(case: _Case) -> list[Row]:
 def _consistency(case: _Case) -> list[Row]:
     if case.truth is None:
         return [Row(name, "NOT CHECKED", note="needs truth=") for name in ("residual of truth", "floor in float32")]
-    size = _wrong_pairing(case)
+    size = _scale(case)
     worst = float(mean_squares(case.reward, case.truth).max()) / size
     floor = round_trip_floor(case.reward, case.truth, Scaling.fit(case.truth)) / size
     return [
@@ -242,8 +246,10 @@ def _consistency(case: _Case) -> list[Row]:
     ]
 
 
-def _wrong_pairing(case: _Case) -> float:
-    """The unit of a user's residual: its median mean square when samples wear each other's solutions."""
+def _scale(case: _Case) -> float:
+    """S, or the unit of a user's residual: its median mean square when samples wear each other's solutions."""
+    if case.scale is not None:
+        return case.scale
     if case.truth is None:
         return 1.0
     return max(float(mean_squares(case.reward, case.graft(case.truth, case.truth.roll(1, 0))).median()), 1e-300)
@@ -278,7 +284,7 @@ def _non_solutions(case: _Case) -> list[Row]:
     table |= {name: make(x) for name, make in case.impostors.items()}
     truth = mean_squares(case.reward, x)
     floor = round_trip_floor(case.reward, x, Scaling.fit(x))
-    size = _wrong_pairing(case)
+    size = _scale(case)
     rows = []
     for name, fake in table.items():
         scores = mean_squares(case.reward, case.graft(x, fake))
@@ -316,7 +322,7 @@ def _blind_spots(case: _Case) -> list[Row]:
         table["given field cubed, solved again"] = case.solver(bent)
     table |= {name: make(len(case.truth)) for name, make in case.off_law.items()}
     unit = fidelity(case.other, case.truth)
-    size = _wrong_pairing(case)
+    size = _scale(case)
     rows = []
     for name, state in table.items():
         figures = adherence(state, case.reward, scale=size, floor=0.0, solve=case.solver, solved=case.solved)

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 
+import attrs
 import pytest
 import torch
 from toys import Tiny, perturb
@@ -13,18 +14,33 @@ import pirf.rewards
 import pirf.samplers
 from pirf.backprop import Full, GradientStrategy, LastSteps, LayerTruncated
 from pirf.denoisers import Handover
-from pirf.grids import Grid
+from pirf.grids import Axis, Grid
 from pirf.noise import Noise
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
-from pirf.rewards import Decades, Given, Helmholtz, Poisson, Reward, Scaled, Sum
+from pirf.rewards import Burgers, Decades, Given, Helmholtz, Poisson, Reward, Scaled, Sum
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, Sampler
 
 GRID = Grid.square(8)
 SAMPLERS = [Euler(steps=3), Heun(steps=3), Multistep(steps=3), Ancestral(steps=3)]
 SOLUTION = Poisson(GRID, "solution", 0.05)
+TIME_AND_CIRCLE = Grid((Axis(8, 1.0, "nodes"), Axis(8, 1.0, "periodic")))
+
+
+@attrs.frozen
+class OnChannel(Reward):
+    """A reward of one channel, on fields with more."""
+
+    reward: Reward
+    channel: int = 0
+
+    def __call__(self, x, condition=None):
+        return self.reward(x[:, self.channel : self.channel + 1])
+
+
 REWARDS = [
     Poisson(GRID), SOLUTION, Given(Poisson(GRID), (0,)),
     Sum((Scaled(Decades(Poisson(GRID), 0.1), 1e-3), Helmholtz(GRID, 1.0, "solution", 0.05))),
+    OnChannel(Burgers(TIME_AND_CIRCLE)),
 ]  # fmt: skip
 STRATEGIES = [
     Full(), Full(segments=2), LastSteps(1), LastSteps(2), LayerTruncated(LastSteps(2)),

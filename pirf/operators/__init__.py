@@ -1,7 +1,23 @@
-"""Differential operators with their boundary conditions, as differentiable functions of fields."""
+"""Differential operators with their boundary conditions, and steps in time, as differentiable functions of fields."""
 
+from pirf.operators.advection import central_difference, skew_advection
 from pirf.operators.boundary import Boundary, Dirichlet, Neumann, Periodic
+from pirf.operators.exponential import etdrk4
 from pirf.operators.stencils import laplacian
 from pirf.operators.transforms import dct, dst, idct, idst, solve_dirichlet
 
-__all__ = ["Boundary", "Dirichlet", "Neumann", "Periodic", "dct", "dst", "idct", "idst", "laplacian", "solve_dirichlet"]
+__all__ = [
+    "Boundary",
+    "Dirichlet",
+    "Neumann",
+    "Periodic",
+    "central_difference",
+    "dct",
+    "dst",
+    "etdrk4",
+    "idct",
+    "idst",
+    "laplacian",
+    "skew_advection",
+    "solve_dirichlet",
+]

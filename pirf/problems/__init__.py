@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from pirf.problems.base import Problem
+from pirf.problems.burgers import burgers
 from pirf.problems.helmholtz import helmholtz
 from pirf.problems.poisson import poisson
 
-__all__ = ["Problem", "catalogue", "helmholtz", "poisson"]
+__all__ = ["Problem", "burgers", "catalogue", "helmholtz", "poisson"]
 
-catalogue: Mapping[str, Callable[[int], Problem]] = MappingProxyType({"poisson": poisson, "helmholtz": helmholtz})
+catalogue: Mapping[str, Callable[[int], Problem]] = MappingProxyType(
+    {"poisson": poisson, "helmholtz": helmholtz, "burgers": burgers}
+)
 """Every problem of the package: name → function of the grid's size."""
