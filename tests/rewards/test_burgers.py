@@ -14,6 +14,7 @@ from pirf.operators import Periodic, central_difference, laplacian
 from pirf.reference import burgers, random_fields
 from pirf.rewards import Burgers
 from pirf.rewards.jacobian import directional
+from pirf.testing import check_reward
 
 frames_, points_ = st.integers(2, 7), st.integers(3, 9)
 powers = st.integers(-6, 6)
@@ -153,6 +154,12 @@ def test_the_adjoint_is_the_closed_form(frames, n, viscosity, size, seed):
     # A hundredth of the unit: 1e-12 relative.  The terms cancel, so the unit is their size.
     unit = 1 / grid.spacing[0] + float(u.abs().max()) / grid.spacing[1] + viscosity / grid.spacing[1] ** 2
     assert_close(gradient[:, 0], closed, unit=0.01 * unit)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_public_contract_holds_even_on_exact_solutions(form):
+    for example in (truth(8, 8), truth(8, 8) + 0.1 * normal(4, 1, 8, 8)):
+        check_reward(Burgers(plane(8, 8), form=form), example, cases=3)
 
 
 def test_samples_do_not_couple():
