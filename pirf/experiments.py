@@ -79,7 +79,7 @@ COLUMNS: Mapping[str, str] = {
     "ρ": "mean MSE/S of the residual",
     "ρ median": "",
     "ρ≤τ": "share of samples with ρ ≤ 0.05",
-    "re-solve": "median relative distance of u from the solver's answer to the sample's own a",
+    "re-solve": "median relative distance of the solution from the solver's answer to what the sample takes as given",
     "var": "variance over truth's, per channel",
     "spectrum": "log-spectrum distance, truth against truth = 1",
     "sliced-W": "sliced Wasserstein distance, truth against truth = 1",

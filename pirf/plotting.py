@@ -42,11 +42,11 @@ def gallery(problem: Problem, fields: Mapping[str, Field], sample: int = 0) -> F
     with torch.no_grad():
         residuals = {name: problem.reward.residuals(x)[0, 0].abs() for name, x in shown.items()}
     errors = {name: (x - problem.solve(x))[0, problem.solved[0]].abs() for name, x in shown.items()}
-    titles = [*problem.channels, "log₁₀ |residual|/√S", f"|{problem.channels[problem.solved[0]]} − S(a)|"]
+    titles = [*problem.channels, "log₁₀ |residual|/√S", f"|{problem.channels[problem.solved[0]]} − solved again|"]
     figure = _figure(figsize=(2.3 * len(titles) + 1.2, 1.85 * len(shown) + 0.6))
     axes = figure.subplots(len(shown), len(titles), squeeze=False)
     limits = [max(float(x[0, c].abs().max()) for x in shown.values()) for c in range(len(problem.channels))]
-    worst = max(float(e.max()) for e in errors.values())
+    worst = max(float(e.nan_to_num(nan=0.0).max()) for e in errors.values())  # NaN: the solver has no answer, left blank
     for row, (name, x) in enumerate(shown.items()):
         images = []
         for c in range(len(problem.channels)):

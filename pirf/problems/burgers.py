@@ -56,7 +56,7 @@ def _burgers(n: int) -> Problem:
         out[:, :, -1] += 0.05 * x.std() * (1 - 2 * (torch.arange(n) % 2)).to(x)
         return out
 
-    def constants(count: int) -> Field:
+    def constants(count: int) -> Field:  # as widely spread as the data
         level = 0.27 * Noise(1).fold("constants")[range(count)].normal((1, 1, 1), torch.float64)
         return level.expand(count, 1, n, n)
 
