@@ -12,9 +12,6 @@ from pirf import cli
 from pirf.errors import InputError
 from pirf.problems import poisson
 
-from pirf import cli, problems
-from pirf.errors import InputError
-
 
 def run(*arguments):
     return subprocess.run([sys.executable, "-m", "pirf", *arguments], capture_output=True, text=True, timeout=120, check=False)
