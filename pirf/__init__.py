@@ -19,6 +19,7 @@ from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
 from pirf.rewards import (
     Burgers,
     ConditionalPDEReward,
+    Darcy,
     Decades,
     Given,
     Helmholtz,
@@ -52,6 +53,7 @@ __all__ = [
     "ConditionalPDEReward",
     "Constant",
     "Cosine",
+    "Darcy",
     "Decades",
     "Denoiser",
     "Dirichlet",

@@ -158,15 +158,17 @@ def _of_problem(
     problem: Problem, reward: ResidualReward | None, order: float, tolerance: float, samples: int, seed: int
 ) -> _Case:
     judged = problem.reward if reward is None else reward
-    smooth = problem.manufactured
+    smooth, options = problem.manufactured, problem.manufactured_options
 
     def on(candidate: ResidualReward | None) -> Exact | None:
-        if smooth is None or candidate is None or not attrs.has(type(candidate)) or not hasattr(candidate, "grid"):
+        if smooth is None or candidate is None or not attrs.has(type(candidate)):
+            return None
+        if not all(hasattr(candidate, name) for name in ("grid", *options)):
             return None
 
         def exact(n: int) -> tuple[ResidualReward, Field]:
             grid: Grid = problem.refine(n).grid
-            return attrs.evolve(candidate, grid=grid), smooth(grid)  # type: ignore[misc]
+            return attrs.evolve(candidate, grid=grid, **options), smooth(grid)  # type: ignore[misc]
 
         return exact
 

@@ -2,9 +2,11 @@
 
 from pirf.operators.advection import central_difference, skew_advection
 from pirf.operators.boundary import Boundary, Dirichlet, Neumann, Periodic
+from pirf.operators.elliptic import solve_flux_divergence
 from pirf.operators.exponential import etdrk4
 from pirf.operators.stencils import laplacian
-from pirf.operators.transforms import dct, dst, idct, idst, solve_dirichlet
+from pirf.operators.transforms import dct, dst, idct, idst, solve_dirichlet, solve_neumann
+from pirf.operators.volumes import flux_divergence
 
 __all__ = [
     "Boundary",
@@ -15,9 +17,12 @@ __all__ = [
     "dct",
     "dst",
     "etdrk4",
+    "flux_divergence",
     "idct",
     "idst",
     "laplacian",
     "skew_advection",
     "solve_dirichlet",
+    "solve_flux_divergence",
+    "solve_neumann",
 ]

@@ -29,6 +29,7 @@ __all__ = [
     "neumann_eigenvalues",
     "sine_matrix",
     "solve_dirichlet",
+    "solve_neumann",
 ]
 
 
@@ -122,3 +123,17 @@ def solve_dirichlet(r: Field, grid: Grid, shift: float = 0.0) -> Field:
             hint="Axis(n, extent, 'cells')",
         )
     return idst(dst(r) / (dirichlet_spectrum(grid, r) + shift))
+
+
+def solve_neumann(r: Field, grid: Grid) -> Field:
+    r"""The u with :math:`\Delta_h u - \bar u = r` and no flux through the faces of a grid of cells.
+
+    The mean in every row lifts the kernel: :math:`\bar u = -\bar r`, and the rest of u solves the rest of the equation.
+    """
+    grid.check(r, r.shape[1])
+    lam = torch.zeros((), dtype=r.dtype, device=r.device)
+    for axis in grid.axes:
+        lam = lam[..., None] + neumann_eigenvalues(axis, r)
+    constant = torch.zeros_like(lam)
+    constant[(0,) * lam.ndim] = 1.0
+    return idct(dct(r) / (lam - constant))

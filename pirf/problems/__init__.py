@@ -7,12 +7,13 @@ from types import MappingProxyType
 
 from pirf.problems.base import Problem
 from pirf.problems.burgers import burgers
+from pirf.problems.darcy import darcy, darcy_lognormal
 from pirf.problems.helmholtz import helmholtz
 from pirf.problems.poisson import poisson
 
-__all__ = ["Problem", "burgers", "catalogue", "helmholtz", "poisson"]
+__all__ = ["Problem", "burgers", "catalogue", "darcy", "darcy_lognormal", "helmholtz", "poisson"]
 
 catalogue: Mapping[str, Callable[[int], Problem]] = MappingProxyType(
-    {"poisson": poisson, "helmholtz": helmholtz, "burgers": burgers}
+    {"poisson": poisson, "helmholtz": helmholtz, "darcy": darcy, "darcy_lognormal": darcy_lognormal, "burgers": burgers}
 )
 """Every problem of the package: name → function of the grid's size."""

@@ -52,6 +52,8 @@ class Problem:
     """The same problem on another grid."""
     manufactured: Callable[[Grid], Field] | None = None
     """A smooth exact solution on any grid, for the order of convergence."""
+    manufactured_options: Mapping[str, object] = attrs.field(factory=dict)
+    """What a reward must be told for that case: its source, say.  A reward without these options is not judged on it."""
     impostors: Mapping[str, Callable[[Field], Field]] = attrs.field(factory=dict)
     """Problem-specific non-solutions for the hackability table."""
     off_law: Mapping[str, Callable[[int], Field]] = attrs.field(factory=dict)

@@ -4,12 +4,16 @@ from pirf.rewards import legacy, legacy_burgers
 from pirf.rewards.base import ConditionalPDEReward, PDEReward, ResidualReward, Reward
 from pirf.rewards.burgers import Burgers
 from pirf.rewards.combine import Decades, Given, Scaled, Sum, balance
+from pirf.rewards.darcy import Darcy
 from pirf.rewards.helmholtz import Helmholtz
 from pirf.rewards.poisson import Poisson
+from pirf.rewards.sources import CornerWells, Source, Uniform
 
 __all__ = [
     "Burgers",
     "ConditionalPDEReward",
+    "CornerWells",
+    "Darcy",
     "Decades",
     "Given",
     "Helmholtz",
@@ -18,7 +22,9 @@ __all__ = [
     "ResidualReward",
     "Reward",
     "Scaled",
+    "Source",
     "Sum",
+    "Uniform",
     "balance",
     "legacy",
     "legacy_burgers",
