@@ -17,7 +17,7 @@ from pirf.denoisers import Handover
 from pirf.grids import Axis, Grid
 from pirf.noise import Noise
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
-from pirf.rewards import Burgers, Decades, Given, Helmholtz, Poisson, Reward, Scaled, Sum
+from pirf.rewards import Burgers, Darcy, Decades, Given, Helmholtz, Poisson, Reward, Scaled, Sum
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, Sampler
 
 GRID = Grid.square(8)
@@ -38,7 +38,7 @@ class OnChannel(Reward):
 
 
 REWARDS = [
-    Poisson(GRID), SOLUTION, Given(Poisson(GRID), (0,)),
+    Poisson(GRID), SOLUTION, Darcy(GRID), Given(Poisson(GRID), (0,)),
     Sum((Scaled(Decades(Poisson(GRID), 0.1), 1e-3), Helmholtz(GRID, 1.0, "solution", 0.05))),
     OnChannel(Burgers(TIME_AND_CIRCLE)),
 ]  # fmt: skip

@@ -16,7 +16,6 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from pirf.errors import InputError, NumericalError
 from pirf.grids import Grid
@@ -72,11 +71,10 @@ class _Inverse(torch.autograd.Function):
         return solve_flux_divergence(a, right, ctx.grid, ctx.boundary)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, weight: Tensor) -> tuple[Tensor | None, Tensor, None, None]:  # type: ignore[override]
-        a, u = ctx.saved_tensors  # type: ignore[attr-defined]
-        grid, boundary = ctx.grid, ctx.boundary  # type: ignore[attr-defined]
-        mu = solve_flux_divergence(a, weight, grid, boundary)
-        into_a, _ = adjoint(a, u, mu, grid, boundary, (ctx.needs_input_grad[0], False))  # type: ignore[attr-defined]
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+        a, u = ctx.saved_tensors
+        mu = solve_flux_divergence(a, weight, ctx.grid, ctx.boundary)
+        into_a, _ = adjoint(a, u, mu, ctx.grid, ctx.boundary, (ctx.needs_input_grad[0], False))
         return None if into_a is None else -into_a, mu, None, None
 
 

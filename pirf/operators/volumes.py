@@ -19,7 +19,6 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from pirf.errors import InputError
 from pirf.grids import Grid
@@ -120,11 +119,9 @@ class _FluxDivergence(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, weight: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
-        a, p = ctx.saved_tensors  # type: ignore[attr-defined]
-        grid, boundary = ctx.grid, ctx.boundary  # type: ignore[attr-defined]
-        into = tuple(ctx.needs_input_grad[:2])  # type: ignore[attr-defined]
-        return (*adjoint(a, p, weight, grid, boundary, into), None, None)
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        a, p = ctx.saved_tensors
+        return (*adjoint(a, p, weight, ctx.grid, ctx.boundary, ctx.needs_input_grad[:2]), None, None)
 
 
 def _apply(a: Tensor, p: Tensor, grid: Grid, boundary: Boundary) -> Tensor:

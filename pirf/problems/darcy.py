@@ -23,6 +23,7 @@ from pirf.problems.base import Problem
 from pirf.reference import darcy as solver
 from pirf.reference import random_fields
 from pirf.rewards import CornerWells, Darcy, Source
+from pirf.rewards.legacy_darcy import ReleasedDarcy, ReleasedDarcyLognormal
 from pirf.tensors import Field
 
 __all__ = ["darcy", "darcy_lognormal"]
@@ -123,8 +124,9 @@ def _problem(
         return torch.stack([a, torch.from_numpy(p)], 1)
 
     def of_the_mean(x: Field) -> Field:
-        a = x[:, :1].double().cpu().mean((2, 3), keepdim=True).expand(x[:, :1].shape)
-        return torch.from_numpy(stack(a[:, 0].numpy()))
+        a = x[:, 0].double().cpu()
+        even = a.mean((1, 2), keepdim=True).expand(a.shape)
+        return torch.stack([a, torch.from_numpy(solve(even.numpy()))], 1)
 
     def doubled(count: int) -> Field:
         return torch.from_numpy(stack(permeability(white(range(count), 1)))) * torch.tensor([2.0, 0.5]).reshape(1, 2, 1, 1)
@@ -140,6 +142,7 @@ def _problem(
         channels=channels,
         solved=(1,),
         reward=reward,
+        released=(ReleasedDarcyLognormal if closed else ReleasedDarcy)(reward.grid),
         solution_norm=attrs.evolve(reward, norm="solution", scale=PRESSURE[name]),
         scale=scale,
         white=white,

@@ -32,9 +32,7 @@ def solve_neumann(a: Array, source: Array) -> Array:
     """P with −∇·(a∇p) = source, no flux through the boundary and mean 0; the source must sum to 0."""
     total, size = abs(float(np.sum(source))), float(np.sum(np.abs(source)))
     if total > 1e-10 * size:
-        raise ValueError(
-            f"sources must balance where nothing can flow out: got a sum of {np.sum(source):g}. Try source - mean."
-        )
+        raise ValueError(f"sources must balance where nothing flows out: got a sum of {np.sum(source):g}. Try source - mean.")
     p = _each(a, source, pinned=True)
     centred: Array = p - p.mean((-2, -1), keepdims=True)
     return centred

@@ -21,14 +21,14 @@ the law of a: the variance ratios, w1.
 
 from __future__ import annotations
 
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import attrs
 import torch
 
 from pirf.errors import InputError
 from pirf.grids import Grid
-from pirf.operators import Boundary, Dirichlet, Neumann, flux_divergence, solve_flux_divergence
+from pirf.operators import Dirichlet, Neumann, flux_divergence, solve_flux_divergence
 from pirf.rewards.base import PDEReward
 from pirf.rewards.sources import Source, Uniform
 from pirf.tensors import Field, Residual
@@ -36,7 +36,7 @@ from pirf.tensors import Field, Residual
 __all__ = ["Darcy"]
 
 
-def _walls_or_none(instance: Darcy, attribute: attrs.Attribute[Boundary], value: Boundary) -> None:
+def _value_or_flux(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, (Dirichlet, Neumann)):
         raise InputError(
             "the boundary of Darcy holds a pressure or a flux",
@@ -46,7 +46,7 @@ def _walls_or_none(instance: Darcy, attribute: attrs.Attribute[Boundary], value:
         )
 
 
-def _ordered(instance: Darcy, attribute: attrs.Attribute[object], value: tuple[float, float] | None) -> None:
+def _ordered(instance: object, attribute: attrs.Attribute[Any], value: tuple[float, float] | None) -> None:
     if value is not None and not 0 < value[0] < value[1]:
         raise InputError(
             "levels are two permeabilities, the lower one first",
@@ -62,7 +62,7 @@ class Darcy(PDEReward):
     """−∇·(a∇p) = source, cell-centred; ``scale`` is the unit of p in the solution norm."""
 
     grid: Grid
-    boundary: Boundary = attrs.field(default=Dirichlet(0.0), validator=_walls_or_none)
+    boundary: Dirichlet | Neumann = attrs.field(default=Dirichlet(0.0), validator=_value_or_flux)
     source: Source = Uniform(1.0)
     norm: Literal["l2", "solution"] = attrs.field(default="l2", validator=attrs.validators.in_(("l2", "solution")))
     scale: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))

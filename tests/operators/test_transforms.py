@@ -11,7 +11,7 @@ from pirf import reference
 from pirf.errors import InputError
 from pirf.grids import Axis, Grid
 from pirf.noise import Noise
-from pirf.operators import Dirichlet, Neumann, dct, dst, idct, idst, laplacian, solve_dirichlet
+from pirf.operators import Dirichlet, Neumann, dct, dst, idct, idst, laplacian, solve_dirichlet, solve_neumann
 from pirf.operators.transforms import (
     cosine_matrix,
     dirichlet_eigenvalues,
@@ -120,3 +120,18 @@ def test_a_cached_matrix_survives_inference_mode():
 def test_narrow_matrices_are_the_wide_ones_rounded():
     assert torch.equal(sine_matrix(9, torch.zeros(())), sine_matrix(9, WIDE).float())
     assert np.allclose(cosine_matrix(9, torch.zeros(())), cosine_matrix(9, WIDE).float(), rtol=0, atol=0)
+
+
+@given(sizes, sizes, st.floats(0.2, 5), st.floats(0.2, 5))
+def test_solving_without_a_boundary_value_inverts_the_lifted_laplacian(n, m, width, height):
+    grid, u = Grid((Axis(n, width), Axis(m, height))), normal(2, 1, n, m)
+    r = laplacian(u, grid, Neumann()) - u.mean((2, 3), keepdim=True)
+    lam, mu = (neumann_eigenvalues(axis, WIDE) for axis in grid.axes)
+    condition = float(-(lam.min() + mu.min())) / min(1.0, float(-lam[1]), float(-mu[1]))
+    assert_close(solve_neumann(r, grid), u, unit=max(1.0, 1e-3 * condition) * float(u.abs().max()))
+
+
+def test_the_neumann_solution_agrees_with_the_reference():
+    a = reference.random_fields.neumann_field(16, range(3), seed=1)
+    ours = solve_neumann(torch.from_numpy(a)[:, None], Grid.square(16))[:, 0]
+    assert_close(ours, torch.from_numpy(reference.poisson.solve_neumann(a)))
