@@ -44,6 +44,13 @@ def solve_flux_divergence(a: Field, f: Field, grid: Grid, boundary: Boundary) ->
             why="its preconditioner is a sine or a cosine transform in the plane",
             hint="Dirichlet(0.0) or Neumann(0.0)",
         )
+    if f.dtype not in _RELATIVE:
+        raise InputError(
+            "solve_flux_divergence works in float32 or float64",
+            got=f.dtype,
+            why="iterations in fewer digits do not converge",
+            hint="fields.float()",
+        )
     out: Tensor = _Inverse.apply(a, f, grid, homogeneous(boundary))  # type: ignore[no-untyped-call]
     return out
 

@@ -27,6 +27,8 @@ from pirf.tensors import Field
 
 __all__ = ["adjoint", "coefficient_derivative", "flux_divergence", "homogeneous", "local_mean"]
 
+_EVEN = Neumann(0.0)
+
 
 def flux_divergence(a: Field, p: Field, grid: Grid, boundary: Boundary) -> Field:
     r""":math:`-\nabla\cdot(a\nabla p)`, every cell a row; ``a`` > 0 at the centres, ghosts of p from ``boundary``.
@@ -43,6 +45,8 @@ def flux_divergence(a: Field, p: Field, grid: Grid, boundary: Boundary) -> Field
                 why="the balance of a volume needs a cell around every point",
                 hint="Axis(n, extent, 'cells')",
             )
+    if torch.compiler.is_compiling():  # custom forward derivatives cannot be traced, and a compiler fuses the plain formula
+        return _apply(a, p, grid, boundary)
     out: Tensor = _FluxDivergence.apply(a, p, grid, boundary)  # type: ignore[no-untyped-call]
     return out
 
@@ -139,7 +143,7 @@ def _transmissibility(a: Tensor, dim: int, boundary: Boundary) -> Tensor:
 
 def _padded(a: Tensor, dim: int, boundary: Boundary) -> Tensor:
     """A coefficient continues beyond a boundary as its edge, or wraps around."""
-    return _with_ghosts(a, dim, 1.0, boundary if isinstance(boundary, Periodic) else Neumann(0.0))
+    return _with_ghosts(a, dim, 1.0, boundary if isinstance(boundary, Periodic) else _EVEN)
 
 
 def _with_ghosts(p: Tensor, dim: int, spacing: float, boundary: Boundary) -> Tensor:

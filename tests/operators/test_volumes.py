@@ -185,3 +185,14 @@ def test_nodes_and_foreign_fields_are_refused():
         flux_divergence(a, p, Grid.square(4, layout="nodes"), Dirichlet(0.0))
     with pytest.raises(InputError, match="got shape"):
         flux_divergence(a, p, Grid.square(5), Dirichlet(0.0))
+
+
+def test_its_formula_compiles_without_a_graph_break():
+    """What it is while compiling; the run-time type checks of this suite around it cannot be traced."""
+    grid, boundary = Grid.square(4), Dirichlet(0.0)
+    a, p, w = fields(grid, 0)
+    whole = torch.compile(lambda b, q: _apply(b, q, grid, boundary), fullgraph=True, backend="aot_eager")
+    leaves = [f.requires_grad_() for f in (a, p)]
+    expected = torch.autograd.grad(flux_divergence(*leaves, grid, boundary), leaves, w)
+    for mine, true in zip(torch.autograd.grad(whole(*leaves), leaves, w), expected, strict=True):
+        assert_close(mine, true)
