@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close
 
@@ -105,6 +105,7 @@ def test_translations_commute_with_a_periodic_operator(n, m, seed):
     assert_close(moved, flux_divergence(a, p, grid, Periodic()).roll((1, 2), (2, 3)))
 
 
+@settings(max_examples=25)
 @given(sizes, sizes, extents, extents, seeds, boundaries)
 def test_the_closed_forms_are_the_derivatives(n, m, width, height, seed, boundary):
     """Against autograd through the plain formula, to a hundredth of the table's tolerance, channel by channel."""
