@@ -3,7 +3,7 @@ r"""The certificate: does a reward rank truth above every non-solution in its ta
 Rows, each with what was measured, its limit and a verdict:
 
 - *order of convergence* on a smooth manufactured solution, interior rows (ghost cells at a boundary have an O(1) truncation
-  error without harming the solution), and of the error in the solution where the reward knows it;
+  error without harming the solution) or in time, and of the error in the solution where the reward knows it;
 - *adjoint*: :math:`|\langle Jv, w\rangle - \langle v, J^T w\rangle| \le 10^{-10} (\|Jv\|\|w\| + \|v\|\|J^T w\|)`;
 - *sensitivity*: every channel has finite jumps that change the residual, and must then have a non-zero :math:`Jv`; autograd
   agrees with itself even through a hard threshold;
@@ -107,6 +107,8 @@ class _Case:
     tolerance: float
     scale: float | None = None
     """The constant S of MSE/S, where the problem says it."""
+    refined: str = "interior rows"
+    """Where the order of convergence is measured."""
     impostors: Mapping[str, Solver] = attrs.field(factory=dict)
     off_law: Mapping[str, Callable[[int], Field]] = attrs.field(factory=dict)
 
@@ -119,8 +121,8 @@ def verify(
     solver: Solver | None = None,
     exact: Exact | None = None,
     solved: tuple[int, ...] = (-1,),
-    order: float = 2.0,
-    tolerance: float = 1e-12,
+    order: float | None = None,
+    tolerance: float | None = None,
     samples: int = 64,
     seed: int = 0,
 ) -> Certificate:
@@ -128,8 +130,8 @@ def verify(
 
     ``truth`` are exact solutions in physical units, ``solver`` replaces the solved channels of fields by the reference
     solution, ``exact(n)`` gives the reward on n points and a smooth manufactured solution there, ``order`` is the order
-    that the discretisation claims, ``tolerance`` what truth may score in units of the problem's S; for another reward, in
-    units of a wrong pairing's score.
+    that the discretisation claims, ``tolerance`` what truth may score; both are the problem's own, or 2 and 1e-12.  Scores
+    are in units of the problem's S or, for a bare reward, of what a wrong pairing scores.
     """
     if isinstance(subject, Problem):
         case = _of_problem(subject, reward, order, tolerance, samples, seed)
@@ -138,7 +140,8 @@ def verify(
         half = None if truth is None else len(truth) // 2
         first, second = (None, None) if truth is None else (truth[:half].double(), truth[half:].double())
         channels = () if truth is None else tuple(c % truth.shape[1] for c in solved)
-        case = _Case(subject, first, second, solver, exact, None, channels, _by_channel(channels), order, tolerance)
+        limits = 2.0 if order is None else order, 1e-12 if tolerance is None else tolerance
+        case = _Case(subject, first, second, solver, exact, None, channels, _by_channel(channels), *limits)
         name = repr(subject)
     else:
         raise InputError(
@@ -155,12 +158,14 @@ def verify(
 
 
 def _of_problem(
-    problem: Problem, reward: ResidualReward | None, order: float, tolerance: float, samples: int, seed: int
+    problem: Problem, reward: ResidualReward | None, order: float | None, tolerance: float | None, samples: int, seed: int
 ) -> _Case:
     judged = problem.reward if reward is None else reward
-    smooth, options = problem.manufactured, problem.manufactured_options
+    smooth, frames, options = problem.manufactured, problem.manufactured_in_time, problem.manufactured_options
 
     def on(candidate: ResidualReward | None) -> Exact | None:
+        if candidate is not None and frames is not None and attrs.has(type(candidate)) and hasattr(candidate, "interval"):
+            return lambda n: (attrs.evolve(candidate, interval=1 / n), frames(1 / n))  # type: ignore[misc]
         if smooth is None or candidate is None or not attrs.has(type(candidate)):
             return None
         if not all(hasattr(candidate, name) for name in ("grid", *options)):
@@ -181,17 +186,18 @@ def _of_problem(
         on(problem.solution_norm) if reward is None else None,
         problem.solved,
         problem.graft,
-        order,
-        tolerance,
-        problem.scale if reward is None else None,
+        problem.order if order is None else order,
+        problem.tolerance if tolerance is None else tolerance,
         problem.impostors,
         problem.off_law,
+        problem.scale,
+        "interior rows" if frames is None else "in time",
     )
 
 
 def _order(case: _Case) -> list[Row]:
     rows = []
-    for name, exact, crop in (("order, interior rows", case.exact, 1), ("order, solution", case.solution, 0)):
+    for name, exact, crop in ((f"order, {case.refined}", case.exact, 1), ("order, solution", case.solution, 0)):
         if exact is None:
             if crop:
                 rows.append(Row(name, "NOT CHECKED", note="needs exact(n) → (reward, smooth solution)"))
@@ -227,7 +233,7 @@ def _gradient(case: _Case) -> list[Row]:
 def _consistency(case: _Case) -> list[Row]:
     if case.truth is None:
         return [Row(name, "NOT CHECKED", note="needs truth=") for name in ("residual of truth", "floor in float32")]
-    size = _scale(case)
+    size = _unit(case)
     worst = float(mean_squares(case.reward, case.truth).max()) / size
     floor = round_trip_floor(case.reward, case.truth, Scaling.fit(case.truth)) / size
     return [
@@ -248,12 +254,10 @@ def _consistency(case: _Case) -> list[Row]:
     ]
 
 
-def _scale(case: _Case) -> float:
-    """S, or the unit of a user's residual: its median mean square when samples wear each other's solutions."""
-    if case.scale is not None:
-        return case.scale
-    if case.truth is None:
-        return 1.0
+def _unit(case: _Case) -> float:
+    """S, or for a bare reward its median mean square when samples wear each other's solutions."""
+    if case.scale is not None or case.truth is None:
+        return case.scale or 1.0
     return max(float(mean_squares(case.reward, case.graft(case.truth, case.truth.roll(1, 0))).median()), 1e-300)
 
 
@@ -286,7 +290,7 @@ def _non_solutions(case: _Case) -> list[Row]:
     table |= {name: make(x) for name, make in case.impostors.items()}
     truth = mean_squares(case.reward, x)
     floor = round_trip_floor(case.reward, x, Scaling.fit(x))
-    size = _scale(case)
+    size = _unit(case)
     rows = []
     for name, fake in table.items():
         scores = mean_squares(case.reward, case.graft(x, fake))
@@ -324,7 +328,7 @@ def _blind_spots(case: _Case) -> list[Row]:
         table["given field cubed, solved again"] = case.solver(bent)
     table |= {name: make(len(case.truth)) for name, make in case.off_law.items()}
     unit = fidelity(case.other, case.truth)
-    size = _scale(case)
+    size = _unit(case)
     rows = []
     for name, state in table.items():
         figures = adherence(state, case.reward, scale=size, floor=0.0, solve=case.solver, solved=case.solved)

@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import math
 
 import attrs
 import pytest
@@ -17,7 +18,7 @@ from pirf.denoisers import Handover
 from pirf.grids import Axis, Grid
 from pirf.noise import Noise
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
-from pirf.rewards import Burgers, Darcy, Decades, Given, Helmholtz, Poisson, Reward, Scaled, Sum
+from pirf.rewards import Burgers, Darcy, Decades, Given, Helmholtz, Kolmogorov, Poisson, Reward, Scaled, Sum
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, Sampler
 
 GRID = Grid.square(8)
@@ -42,6 +43,8 @@ REWARDS = [
     Sum((Scaled(Decades(Poisson(GRID), 0.1), 1e-3), Helmholtz(GRID, 1.0, "solution", 0.05))),
     OnChannel(Burgers(TIME_AND_CIRCLE)),
 ]  # fmt: skip
+TORUS = Grid.square(14, 2 * math.pi, "periodic")
+FLOWS = [Kolmogorov(TORUS, 50.0), Kolmogorov(TORUS, 50.0, "map", 1)]
 STRATEGIES = [
     Full(), Full(segments=2), LastSteps(1), LastSteps(2), LayerTruncated(LastSteps(2)),
     LayerTruncated(Full(segments=2), stages=2),
@@ -70,7 +73,7 @@ def used(values):
 
 
 @pytest.mark.parametrize(("room", "kind", "values"), [
-    (pirf.samplers, Sampler, SAMPLERS), (pirf.rewards, Reward, REWARDS), (pirf.backprop, GradientStrategy, STRATEGIES),
+    (pirf.samplers, Sampler, SAMPLERS), (pirf.rewards, Reward, REWARDS + FLOWS), (pirf.backprop, GradientStrategy, STRATEGIES),
     (pirf.regularizers, Regularizer, REGULARIZERS),
 ])  # fmt: skip
 def test_nothing_public_is_left_out(room, kind, values):
@@ -97,6 +100,15 @@ def test_everything_meets_everything(sampler, handover):
         for name, p in model.named_parameters():
             assert (p.grad is not None) == (id(p) in ours), f"{name}: {what}"
             assert p.grad is None or float(p.grad.abs().max()) > 0, f"{name}: {what}"
+
+
+@pytest.mark.parametrize("reward", FLOWS, ids=lambda r: r.form)
+def test_a_reward_of_three_frames_meets_every_strategy(reward):
+    for strategy in STRATEGIES:
+        model = perturb(Tiny((3, *TORUS.shape), width=2))
+        loss = strategy.loss(Chain(SAMPLERS[1], model, Noise(0)), reward, Noise(1)[range(2)])
+        gradients = torch.autograd.grad(loss.value, strategy.trainable(model))
+        assert all(float(g.abs().max()) > 0 for g in gradients), repr(strategy)
 
 
 @pytest.mark.parametrize("regularizer", REGULARIZERS[1:], ids=repr)

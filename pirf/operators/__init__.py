@@ -1,5 +1,6 @@
 """Differential operators with their boundary conditions, and steps in time, as differentiable functions of fields."""
 
+from pirf.operators import spectral
 from pirf.operators.advection import central_difference, skew_advection
 from pirf.operators.boundary import Boundary, Dirichlet, Neumann, Periodic
 from pirf.operators.elliptic import solve_flux_divergence
@@ -25,4 +26,5 @@ __all__ = [
     "solve_dirichlet",
     "solve_flux_divergence",
     "solve_neumann",
+    "spectral",
 ]

@@ -9,11 +9,19 @@ from pirf.problems.base import Problem
 from pirf.problems.burgers import burgers
 from pirf.problems.darcy import darcy, darcy_lognormal
 from pirf.problems.helmholtz import helmholtz
+from pirf.problems.kolmogorov import kolmogorov
 from pirf.problems.poisson import poisson
 
-__all__ = ["Problem", "burgers", "catalogue", "darcy", "darcy_lognormal", "helmholtz", "poisson"]
+__all__ = ["Problem", "burgers", "catalogue", "darcy", "darcy_lognormal", "helmholtz", "kolmogorov", "poisson"]
 
-catalogue: Mapping[str, Callable[[int], Problem]] = MappingProxyType(
-    {"poisson": poisson, "helmholtz": helmholtz, "darcy": darcy, "darcy_lognormal": darcy_lognormal, "burgers": burgers}
+catalogue: Mapping[str, Callable[..., Problem]] = MappingProxyType(
+    {
+        "poisson": poisson,
+        "helmholtz": helmholtz,
+        "darcy": darcy,
+        "darcy_lognormal": darcy_lognormal,
+        "burgers": burgers,
+        "kolmogorov": kolmogorov,
+    }
 )
 """Every problem of the package: name → function of the grid's size."""

@@ -43,9 +43,9 @@ class Problem:
     reward: ResidualReward
     scale: float
     white: Callable[[range, int], Array]
-    """(indices, seed) → the white noise from which the given fields are made."""
+    """(draws, seed) → the white noise from which the given fields are made."""
     law: Callable[[Array], Array]
-    """White noise → physical fields, given and solved channels."""
+    """White noise → physical fields, given and solved channels, ``per_draw`` samples for each draw."""
     solve: Callable[[Field], Field]
     """Fields → the same fields with the solved channels replaced by the reference solution."""
     refine: Callable[[int], Problem]
@@ -54,6 +54,16 @@ class Problem:
     """A smooth exact solution on any grid, for the order of convergence."""
     manufactured_options: Mapping[str, object] = attrs.field(factory=dict)
     """What a reward must be told for that case: its source, say.  A reward without these options is not judged on it."""
+    manufactured_in_time: Callable[[float], Field] | None = None
+    """Smooth exact frames that are this far apart, for the order of a reward with an ``interval``."""
+    order: float = 2.0
+    """The order of convergence that the reward's discretisation claims."""
+    tolerance: float = 1e-12
+    """What any sample of truth may score, MSE/S: round-off, unless the reward discretises more coarsely than the solver."""
+    per_draw: int = 1
+    """How many consecutive samples come from one draw of white noise."""
+    fitted_on: int = 512
+    """How many samples fit the scaling: fewer where they are dear."""
     impostors: Mapping[str, Callable[[Field], Field]] = attrs.field(factory=dict)
     """Problem-specific non-solutions for the hackability table."""
     off_law: Mapping[str, Callable[[int], Field]] = attrs.field(factory=dict)
@@ -64,7 +74,7 @@ class Problem:
     """Whether the first axis of the grid is time: then the first frame is given and the later ones are solved for."""
     gaussian: bool = False
     """Whether the law is a linear map of white noise, so that the exact denoiser is known."""
-    parameters: Mapping[str, float] = attrs.field(factory=dict)
+    parameters: Mapping[str, object] = attrs.field(factory=dict)
     """The arguments beside ``n`` of the call that made this problem: parameters of its equation."""
     released: ResidualReward | None = None
     """The residual that the published code evaluates, for comparison."""
@@ -75,14 +85,14 @@ class Problem:
 
     def __reduce__(self) -> tuple[Callable[..., Problem | None], tuple[object, ...]]:
         # Laws are closures, which other processes cannot receive: what travels is the call that made the problem.
-        if _again(self.name, self.n) is not self:
+        if _again(self.name, self.n, self.parameters) is not self:
             raise InputError(
                 "only a problem of the catalogue can go to another process",
                 got=repr(self),
                 why="it is sent as the call that makes it",
                 hint="workers=1, or an entry in pirf.problems.catalogue",
             )
-        return _again, (self.name, self.n)
+        return _again, (self.name, self.n, dict(self.parameters))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -110,12 +120,14 @@ class Problem:
                 why="samples are addressed by index",
                 hint="sample(64, seed=0)",
             )
-        return torch.from_numpy(self.law(self.white(range(start, start + count), seed)))
+        first, last = start // self.per_draw, (start + count - 1) // self.per_draw
+        fields = torch.from_numpy(self.law(self.white(range(first, last + 1), seed)))
+        return fields[start - first * self.per_draw :][:count]
 
     @cached_property
     def scaling(self) -> Scaling:
         """Mean 0 and standard deviation ½ per channel, fitted once on samples of a reserved seed."""
-        return Scaling.fit(self.sample(512, seed=FIT_SEED))
+        return Scaling.fit(self.sample(self.fitted_on, seed=FIT_SEED))
 
     @cached_property
     def floor(self) -> float:
@@ -148,7 +160,7 @@ class Problem:
         return GaussianDenoiser.from_factor(self.shape, centre[0], (columns - centre).flatten(1).T, scaling=self.scaling)
 
 
-def _again(name: str, n: int) -> Problem | None:
+def _again(name: str, n: int, parameters: Mapping[str, object]) -> Problem | None:
     from pirf.problems import catalogue
 
-    return catalogue[name](n) if name in catalogue else None
+    return catalogue[name](n, **parameters) if name in catalogue else None

@@ -1,11 +1,12 @@
 """Scores of physical fields, higher is better.  A new PDE is a subclass of :class:`PDEReward` with a residual."""
 
-from pirf.rewards import legacy, legacy_burgers, legacy_darcy
+from pirf.rewards import legacy, legacy_burgers, legacy_darcy, legacy_kolmogorov
 from pirf.rewards.base import ConditionalPDEReward, PDEReward, ResidualReward, Reward
 from pirf.rewards.burgers import Burgers
 from pirf.rewards.combine import Decades, Given, Scaled, Sum, balance
 from pirf.rewards.darcy import Darcy
 from pirf.rewards.helmholtz import Helmholtz
+from pirf.rewards.kolmogorov import Kolmogorov
 from pirf.rewards.poisson import Poisson
 from pirf.rewards.sources import CornerWells, Source, Uniform
 
@@ -17,6 +18,7 @@ __all__ = [
     "Decades",
     "Given",
     "Helmholtz",
+    "Kolmogorov",
     "PDEReward",
     "Poisson",
     "ResidualReward",
@@ -29,4 +31,5 @@ __all__ = [
     "legacy",
     "legacy_burgers",
     "legacy_darcy",
+    "legacy_kolmogorov",
 ]
