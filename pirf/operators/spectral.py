@@ -33,9 +33,9 @@ class Symbols:
     gradient: tuple[Tensor, ...]
     """i k_d per axis, 0 in the highest mode."""
     laplacian: Tensor
-    """−|k|²."""
+    """−k², k the wave vector."""
     inverse_laplacian: Tensor
-    """−1/|k|², 0 in the mean."""
+    """−1/k², 0 in the mean."""
     dealias: Tensor
     """1 where 3|m| < n along every axis, m the integer wave number, else 0."""
 

@@ -2,7 +2,7 @@ r"""**Kolmogorov flow**: three frames of statistically steady two-dimensional tu
 
 The equation and its discrete law are :mod:`pirf.rewards.kolmogorov`'s chapter, its solver :mod:`pirf.reference.kolmogorov`'s.
 Consecutive samples share a trajectory: sample i is triplet i mod m of the trajectory ⌊i/m⌋, with m =
-:data:`pirf.reference.kolmogorov.PER_TRAJECTORY`; the trajectory depends on (seed, ⌊i/m⌋) alone.
+``PER_TRAJECTORY`` of :mod:`pirf.reference.kolmogorov`; the trajectory depends on (seed, ⌊i/m⌋) alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _REYNOLDS = (0.0, 100.0, 200.0, 500.0, 1000.0)  # what so many points resolve
 _MEASURED_AT = (50.0, 100.0, 200.0, 500.0, 1000.0)
 _S = (4.4, 32.0, 86.0, 150.0, 301.0)  # ⟨ω_t²⟩ there
 _FLOOR = (2.2e-9, 1.1e-5, 2.5e-3, 0.070, 2.8)  # mean square of the Lobatto residual on truth there
-_WORST = 20.0  # the worst of a hundred samples of truth, in units of their mean
+_WORST = 30.0  # the worst of many samples of truth, in units of their mean: turbulence is intermittent
 
 
 def kolmogorov(n: int = 32, reynolds: float | None = None, form: Form | None = None) -> Problem:

@@ -80,7 +80,7 @@ def test_only_the_sum_of_the_lobatto_rows_is_of_fourth_order():
     assert abs(orders(errors)[-1] - 4) < 0.1, errors
 
 
-@pytest.mark.parametrize(("dtype", "cases"), [(torch.float64, 1000), (torch.float32, 200)])
+@pytest.mark.parametrize(("dtype", "cases"), [(torch.float64, 1000), (torch.float32, 100)])
 def test_adjoint(dtype, cases):
     """|⟨Jv,w⟩ − ⟨v,Jᵀw⟩| ≤ tol(‖Jv‖‖w‖ + ‖v‖‖Jᵀw‖); R is quadratic, so that Jv = ½(R(x+v) − R(x−v)) exactly."""
 
@@ -101,7 +101,7 @@ def test_adjoint(dtype, cases):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_forward_and_reverse_mode_agree(dtype):
-    for case, (n, m) in enumerate([(4, 14), (16, 16), (20, 18)]):
+    for case, (n, m) in enumerate([(4, 14), (16, 18)]):
         x = Noise(case).fold("x")[range(2)].normal((3, n, m), dtype)
         for reward in both(n, m):
             assert adjoint_gap(reward, x, Noise(case)) <= TOLERANCE[dtype]
