@@ -109,7 +109,7 @@ def advance(vorticity: Array, reynolds: float, time: float, steps: int) -> Array
 
 
 def random_vorticity(noise: Array, power: float = 2.5, wavenumber: float = 7.0) -> Array:
-    """White noise ``(..., nx, ny)`` → vorticity of mean 0 and variance 1, amplitudes ∝ (k² + wavenumber²)^(−power/2), dealiased."""
+    """White noise ``(..., nx, ny)`` → vorticity, mean 0, variance 1, amplitudes ∝ (k² + wavenumber²)^(−power/2), dealiased."""
     flow = _Flow(noise.shape[-2:], 1.0)
     nx, ny = flow.shape
     kx, ky = fft.fftfreq(nx, 1 / nx)[:, None], fft.fftfreq(ny, 1 / ny)
