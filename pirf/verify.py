@@ -188,10 +188,10 @@ def _of_problem(
         problem.graft,
         problem.order if order is None else order,
         problem.tolerance if tolerance is None else tolerance,
-        problem.impostors,
-        problem.off_law,
         problem.scale,
         "interior rows" if frames is None else "in time",
+        problem.impostors,
+        problem.off_law,
     )
 
 
