@@ -83,7 +83,8 @@ def modes(n: int, count: int = 64, length: float = 0.1) -> tuple[Array, Array]:
                 whole = np.concatenate([left, even_y * left[:, ::-1]], 1).ravel()
                 ramp = np.exp(-(np.arange(n)[:, None] + 2 * np.arange(n)) / n).ravel()  # no symmetry: fixes the sign
                 found.append((value, whole * np.sign(whole @ ramp)))
-    found.sort(key=lambda pair: -pair[0])
+    # Exchanged pairs are equal up to round-off: they stay in the order of their parities, whatever the machine.
+    found.sort(key=lambda pair: -round(pair[0] / (n * n), 12))
     return np.array([value for value, _ in found[:count]]), np.stack([vector for _, vector in found[:count]])
 
 
