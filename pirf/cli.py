@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import runpy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -14,8 +15,11 @@ from pirf.denoisers import storage
 from pirf.errors import InputError, NumericalError
 from pirf.experiments import compare as compare_models
 from pirf.generation import generate
+from pirf.grids import Grid
 from pirf.problems import Problem, catalogue
+from pirf.rewards import ResidualReward
 from pirf.samplers import Heun
+from pirf.verify import Certificate
 from pirf.verify import verify as certify
 
 __all__ = ["app", "main"]
@@ -35,14 +39,42 @@ def _problem(name: str, n: int) -> Problem:
     return catalogue[name](n)
 
 
+def _own(place: str, n: int) -> Certificate:
+    """The certificate of ``file.py:name``; ``truth``, ``solve`` and ``exact`` in the same file are the evidence."""
+    path, _, name = place.rpartition(":")
+    if not Path(path).is_file():
+        raise InputError("file.py:name is needed", got=place, why="there is no such file", hint="my_module.py:Screened")
+    module = runpy.run_path(path)
+    if name not in module:
+        raise InputError(f"a name in {path} is needed", got=repr(name), why="the file has none", hint="file.py:name")
+    subject = module[name]
+    if isinstance(subject, type):
+        subject = subject(Grid.square(n))
+    elif not isinstance(subject, Problem | ResidualReward) and callable(subject):
+        subject = subject(n)
+    if isinstance(subject, Problem):
+        return certify(subject)
+    if not isinstance(subject, ResidualReward):
+        raise InputError(
+            "a reward with a residual, a problem or a function of n that makes one is needed",
+            got=f"{name} = {type(subject).__name__}",
+            why="only a residual can be certified",
+            hint="a subclass of pirf.PDEReward",
+        )
+    truth = module.get("truth")
+    return certify(subject, truth=truth(n) if callable(truth) else truth, solver=module.get("solve"), exact=module.get("exact"))
+
+
 @app.command()
 def verify(
-    name: Name,
+    name: Annotated[str, typer.Argument(help=f"one of: {', '.join(catalogue)}; or your own, file.py:name")],
     n: Size = 32,
     released: Annotated[bool, typer.Option(help="judge the residual of the published code instead")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the certificate of a problem's reward."""
+    """Print the certificate of a problem's reward, or of a reward, problem or function of n in a file of yours."""
+    if ":" in name:
+        _show(_own(name, n), as_json)
     problem = _problem(name, n)
     if released and problem.released is None:
         raise InputError(
@@ -51,7 +83,10 @@ def verify(
             why="none is reproduced for it",
             hint="leaving --released out",
         )
-    certificate = certify(problem, reward=problem.released if released else None)
+    _show(certify(problem, reward=problem.released if released else None), as_json)
+
+
+def _show(certificate: Certificate, as_json: bool) -> NoReturn:
     typer.echo(json.dumps(certificate.as_dict(), indent=1) if as_json else str(certificate))
     raise typer.Exit(certificate.exit_code)
 

@@ -58,3 +58,53 @@ def test_bad_input_is_one_line_and_exit_2(arguments):
 
 def test_unknown_options_exit_with_2():
     assert run("verify", "poisson", "--sise", "3").returncode == 2
+
+
+FILE = """
+import attrs
+import pirf
+
+@attrs.frozen
+class Mine(pirf.PDEReward):
+    grid: pirf.Grid
+
+    def residual(self, x):
+        return pirf.operators.laplacian(x[:, 1:], self.grid, pirf.Dirichlet(0.0)) - {factor} * x[:, :1]
+
+def same(n):
+    return Mine(pirf.Grid.square(n))
+
+def truth(n):
+    return pirf.problems.poisson(n).sample(32)
+
+solve = pirf.problems.poisson(8).solve
+
+def exact(n):
+    return same(n), pirf.problems.poisson(8).manufactured(pirf.Grid.square(n))
+
+problem = pirf.problems.poisson
+number = 3.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "code"), [("Mine", 1.0, 0), ("same", 1.0, 0), ("problem", 1.0, 0), ("Mine", 1.1, 1)]
+)
+def test_a_reward_in_a_file_of_ones_own_is_certified(tmp_path, capsys, name, factor, code):
+    (tmp_path / "mine.py").write_text(FILE.format(factor=factor))
+    with pytest.raises(typer.Exit) as stop:
+        cli.verify(f"{tmp_path / 'mine.py'}:{name}", n=16)
+    assert stop.value.exit_code == code
+    assert ("PASS" if code == 0 else "FAIL") in capsys.readouterr().out.splitlines()[0]
+
+
+def test_what_is_not_in_the_file_is_refused(tmp_path):
+    (tmp_path / "mine.py").write_text(FILE.format(factor=1.0))
+    with pytest.raises(InputError, match="there is no such file"):
+        cli.verify("nowhere.py:Mine", n=16)
+    with pytest.raises(InputError, match=r"a name in .* is needed: got 'Yours'"):
+        cli.verify(f"{tmp_path / 'mine.py'}:Yours", n=16)
+    with pytest.raises(
+        InputError, match="a reward with a residual, a problem or a function of n that makes one is needed: got number = float"
+    ):
+        cli.verify(f"{tmp_path / 'mine.py'}:number", n=16)
