@@ -49,7 +49,15 @@ def _own(place: str, n: int) -> Certificate:
         raise InputError(f"a name in {path} is needed", got=repr(name), why="the file has none", hint="file.py:name")
     subject = module[name]
     if isinstance(subject, type):
-        subject = subject(Grid.square(n))
+        try:
+            subject = subject(Grid.square(n))
+        except TypeError as error:
+            raise InputError(
+                f"{name}(grid) must be all that makes a reward",
+                got=str(error),
+                why="the grid is all that is known",
+                hint="a function of n",
+            ) from error
     elif not isinstance(subject, Problem | ResidualReward) and callable(subject):
         subject = subject(n)
     if isinstance(subject, Problem):
@@ -73,7 +81,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Print the certificate of a problem's reward, or of a reward, problem or function of n in a file of yours."""
-    if ":" in name:
+    if ":" in name and not released:
         _show(_own(name, n), as_json)
     problem = _problem(name, n)
     if released and problem.released is None:

@@ -63,7 +63,7 @@ def generate(
             why="mixing two sets in one file would spoil both",
             hint="another out=, or the settings of the first call",
         )
-    done = np.load(out / _DONE)
+    done = np.lib.format.open_memmap(out / _DONE, "r+")  # one byte per chunk, written in place: a kill cannot tear it
     missing = [i for i, written in enumerate(done) if not written]
     jobs = (delayed(_write)(problem, chunks[i], i, seed, out / _FIELDS) for i in missing)
     with tqdm(
@@ -71,7 +71,7 @@ def generate(
     ) as bar:
         for i in Parallel(n_jobs=workers, return_as="generator_unordered")(jobs):
             done[i] = True
-            np.save(out / _DONE, done)
+            done.flush()
             bar.update(len(chunks[i]))
     return out
 

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal, final
+from functools import partial
+from typing import Any, Literal, cast, final
 
 import attrs
 import torch
@@ -28,6 +29,7 @@ from pirf.grids import Grid
 from pirf.metrics import adherence, alarms, fidelity, mean_squares, round_trip_floor
 from pirf.noise import Noise
 from pirf.problems import Problem
+from pirf.problems.base import grafted
 from pirf.rewards import ResidualReward
 from pirf.rewards.jacobian import adjoint_gap, sensitivity, spread
 from pirf.scaling import Scaling
@@ -141,7 +143,7 @@ def verify(
         first, second = (None, None) if truth is None else (truth[:half].double(), truth[half:].double())
         channels = () if truth is None else tuple(c % truth.shape[1] for c in solved)
         limits = 2.0 if order is None else order, 1e-12 if tolerance is None else tolerance
-        case = _Case(subject, first, second, solver, exact, None, channels, _by_channel(channels), *limits)
+        case = _Case(subject, first, second, solver, exact, None, channels, partial(grafted, solved=channels), *limits)
         name = repr(subject)
     else:
         raise InputError(
@@ -165,7 +167,7 @@ def _of_problem(
 
     def on(candidate: ResidualReward | None) -> Exact | None:
         if candidate is not None and frames is not None and attrs.has(type(candidate)) and hasattr(candidate, "interval"):
-            return lambda n: (attrs.evolve(candidate, interval=1 / n), frames(1 / n))  # type: ignore[misc]
+            return lambda n: (_with(candidate, interval=1 / n), frames(1 / n))
         if smooth is None or candidate is None or not attrs.has(type(candidate)):
             return None
         if not all(hasattr(candidate, name) for name in ("grid", *options)):
@@ -173,7 +175,7 @@ def _of_problem(
 
         def exact(n: int) -> tuple[ResidualReward, Field]:
             grid: Grid = problem.refine(n).grid
-            return attrs.evolve(candidate, grid=grid, **options), smooth(grid)  # type: ignore[misc]
+            return _with(candidate, grid=grid, **options), smooth(grid)
 
         return exact
 
@@ -193,6 +195,11 @@ def _of_problem(
         problem.impostors,
         problem.off_law,
     )
+
+
+def _with(reward: ResidualReward, **changes: object) -> ResidualReward:
+    """The same reward with other settings; the caller has seen that it is an attrs class."""
+    return cast(ResidualReward, attrs.evolve(cast(Any, reward), **changes))
 
 
 def _order(case: _Case) -> list[Row]:
@@ -259,17 +266,6 @@ def _unit(case: _Case) -> float:
     if case.scale is not None or case.truth is None:
         return case.scale or 1.0
     return max(float(mean_squares(case.reward, case.graft(case.truth, case.truth.roll(1, 0))).median()), 1e-300)
-
-
-def _by_channel(solved: tuple[int, ...]) -> Graft:
-    """Truth with its solved channels taken from another field."""
-
-    def graft(truth: Field, source: Field) -> Field:
-        out = truth.clone()
-        out[:, list(solved)] = source[:, list(solved)]
-        return out
-
-    return graft
 
 
 def _non_solutions(case: _Case) -> list[Row]:

@@ -84,6 +84,9 @@ def exact(n):
 
 problem = pirf.problems.poisson
 number = 3.0
+
+class More(Mine):
+    def __init__(self, grid, other): ...
 """
 
 
@@ -104,6 +107,8 @@ def test_what_is_not_in_the_file_is_refused(tmp_path):
         cli.verify("nowhere.py:Mine", n=16)
     with pytest.raises(InputError, match=r"a name in .* is needed: got 'Yours'"):
         cli.verify(f"{tmp_path / 'mine.py'}:Yours", n=16)
+    with pytest.raises(InputError, match=r"More\(grid\) must be all that makes a reward: got"):
+        cli.verify(f"{tmp_path / 'mine.py'}:More", n=16)
     with pytest.raises(
         InputError, match="a reward with a residual, a problem or a function of n that makes one is needed: got number = float"
     ):

@@ -31,7 +31,16 @@ def mat(path):
     return path / "f.mat"
 
 
-@pytest.mark.parametrize("write", [npz, h5, mat])
+def mat73(path):
+    """Version 7.3 as MATLAB writes it: HDF5 behind a header of 512 bytes, the axes reversed."""
+    with h5py.File(path / "g.mat", "w", userblock_size=512) as file:
+        file["a"], file["u"] = A.T, U.T
+    with (path / "g.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    return path / "g.mat"
+
+
+@pytest.mark.parametrize("write", [npz, h5, mat, mat73])
 def test_named_arrays_become_channels_in_the_order_asked_for(tmp_path, write):
     file = write(tmp_path)
     assert np.array_equal(pirf.read(file, ("a", "u")).fields.numpy(), FIELDS)

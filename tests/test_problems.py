@@ -8,7 +8,7 @@ from tolerances import assert_close, assert_moment, orders
 from pirf import reference
 from pirf.errors import InputError
 from pirf.metrics import mean_squares
-from pirf.problems import poisson
+from pirf.problems import catalogue, darcy, darcy_lognormal, helmholtz, kolmogorov, poisson
 
 
 def test_sample_i_depends_on_seed_and_index_alone():
@@ -59,8 +59,9 @@ def test_the_manufactured_solution_converges_with_order_two():
     assert all(abs(order - 2) < 0.1 for order in orders(errors)), orders(errors)
 
 
-def test_impostors_score_worse_and_other_laws_do_not():
-    problem = poisson(16)
+@pytest.mark.parametrize("make", [poisson, helmholtz, darcy, darcy_lognormal])
+def test_impostors_score_worse_and_other_laws_do_not(make):
+    problem = make(16)
     fields = problem.sample(8)
     floor = float(mean_squares(problem.reward, fields).max())
     for impostor in problem.impostors.values():
@@ -109,8 +110,13 @@ def test_a_graft_takes_what_is_solved_for():
     assert torch.equal(frames[:, :, 1:], theirs[:, :, 1:])
 
 
-def test_a_problem_travels_as_its_call():
-    problem = poisson(8)
+@pytest.mark.parametrize("make", [*catalogue.values(), lambda n: helmholtz(n, 2.0), lambda n: kolmogorov(n, 70.0, "map")])
+def test_a_problem_travels_as_its_call(make):
+    problem = make(16)
     assert pickle.loads(pickle.dumps(problem)) is problem
+
+
+def test_a_problem_of_ones_own_does_not_travel():
+    problem = poisson(8)
     with pytest.raises(InputError, match="only a problem of the catalogue can go to another process: got"):
         pickle.dumps(attrs.evolve(problem, scale=2.0))

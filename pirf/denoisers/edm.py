@@ -39,13 +39,13 @@ class Preconditioned(Staged):
         """The network's trunk on the scaled input."""
         column = self._column(x, sigma)
         c_in = (column**2 + self.sigma_data**2).rsqrt()
-        return self.encode(c_in * x, torch.log(column.flatten().expand(x.shape[0])) / 4, condition, last)
+        return self.encode(c_in * x, torch.log(sigma.to(x.dtype).expand(x.shape[0])) / 4, condition, last)
 
     def head(self, x: Field, sigma: Level, features: tuple[Tensor, ...], last: int) -> Field:
         """The network's last stages and the skip connection around it."""
         column = self._column(x, sigma)
-        c_skip = self.sigma_data**2 / (column**2 + self.sigma_data**2)
-        c_out = column * self.sigma_data * (column**2 + self.sigma_data**2).rsqrt()
+        total = column**2 + self.sigma_data**2
+        c_skip, c_out = self.sigma_data**2 / total, column * self.sigma_data * total.rsqrt()
         return c_skip * x + c_out * self.decode(features, last).to(x.dtype)
 
     @staticmethod

@@ -12,6 +12,7 @@ now definite, and what it adds is orthogonal to all fluxes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -51,8 +52,7 @@ def solve_flux_divergence(a: Field, f: Field, grid: Grid, boundary: Boundary) ->
             why="iterations in fewer digits do not converge",
             hint="fields.float()",
         )
-    out: Tensor = _Inverse.apply(a, f, grid, homogeneous(boundary))  # type: ignore[no-untyped-call]
-    return out
+    return _inverse(a, f, grid, homogeneous(boundary))
 
 
 @final
@@ -83,6 +83,9 @@ class _Inverse(torch.autograd.Function):
         mu = solve_flux_divergence(a, weight, ctx.grid, ctx.boundary)
         into_a, _ = adjoint(a, u, mu, ctx.grid, ctx.boundary, (ctx.needs_input_grad[0], False))
         return None if into_a is None else -into_a, mu, None, None
+
+
+_inverse: Callable[..., Tensor] = _Inverse.apply
 
 
 def _conjugate_gradients(a: Tensor, f: Tensor, grid: Grid, boundary: Boundary) -> Tensor:

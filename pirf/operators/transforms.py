@@ -8,7 +8,7 @@ library a product with the n×n matrix is as fast as an FFT, differentiable, and
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -27,6 +27,7 @@ __all__ = [
     "idct",
     "idst",
     "neumann_eigenvalues",
+    "neumann_spectrum",
     "sine_matrix",
     "solve_dirichlet",
     "solve_neumann",
@@ -106,22 +107,24 @@ def _eigenvalues(axis: Axis, k: Tensor, like: Tensor) -> Tensor:
 
 def dirichlet_spectrum(grid: Grid, like: Tensor) -> Tensor:
     r"""The eigenvalues :math:`\sum_d \lambda_{k_d}` of :math:`\Delta_h` with odd ghosts, one per mode, shaped like the grid."""
+    return _spectrum(grid, dirichlet_eigenvalues, like)
+
+
+def neumann_spectrum(grid: Grid, like: Tensor) -> Tensor:
+    r"""The eigenvalues of :math:`\Delta_h` with even ghosts, one per mode, shaped like the grid; the first is 0."""
+    return _spectrum(grid, neumann_eigenvalues, like)
+
+
+def _spectrum(grid: Grid, eigenvalues: Callable[[Axis, Tensor], Tensor], like: Tensor) -> Tensor:
     total = torch.zeros((), dtype=like.dtype, device=like.device)
     for axis in grid.axes:
-        total = total[..., None] + dirichlet_eigenvalues(axis, like)
+        total = total[..., None] + eigenvalues(axis, like)
     return total
 
 
 def solve_dirichlet(r: Field, grid: Grid, shift: float = 0.0) -> Field:
     r""":math:`(\Delta_h + \text{shift})^{-1} r` with u = 0 on the faces of a grid of cells."""
-    grid.check(r, r.shape[1])
-    if any(axis.layout != "cells" for axis in grid.axes):
-        raise InputError(
-            "solve_dirichlet works on cells",
-            got=f"layouts {', '.join(axis.layout for axis in grid.axes)}",
-            why="its sines vanish half a cell outside the outermost centres",
-            hint="Axis(n, extent, 'cells')",
-        )
+    _on_cells("solve_dirichlet", r, grid)
     return idst(dst(r) / (dirichlet_spectrum(grid, r) + shift))
 
 
@@ -130,10 +133,18 @@ def solve_neumann(r: Field, grid: Grid) -> Field:
 
     The mean in every row lifts the kernel: :math:`\bar u = -\bar r`, and the rest of u solves the rest of the equation.
     """
+    _on_cells("solve_neumann", r, grid)
+    constant = torch.zeros(grid.shape, dtype=r.dtype, device=r.device)
+    constant[(0,) * len(grid.shape)] = 1.0
+    return idct(dct(r) / (neumann_spectrum(grid, r) - constant))
+
+
+def _on_cells(name: str, r: Field, grid: Grid) -> None:
     grid.check(r, r.shape[1])
-    lam = torch.zeros((), dtype=r.dtype, device=r.device)
-    for axis in grid.axes:
-        lam = lam[..., None] + neumann_eigenvalues(axis, r)
-    constant = torch.zeros_like(lam)
-    constant[(0,) * lam.ndim] = 1.0
-    return idct(dct(r) / (lam - constant))
+    if any(axis.layout != "cells" for axis in grid.axes):
+        raise InputError(
+            f"{name} works on cells",
+            got=f"layouts {', '.join(axis.layout for axis in grid.axes)}",
+            why="its modes are those of faces half a cell outside the outermost centres",
+            hint="Axis(n, extent, 'cells')",
+        )

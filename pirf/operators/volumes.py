@@ -15,6 +15,7 @@ where :math:`T^2/2a_i^2 = 2a_j^2/(a_i+a_j)^2`, and a face on the boundary, whose
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -47,8 +48,7 @@ def flux_divergence(a: Field, p: Field, grid: Grid, boundary: Boundary) -> Field
             )
     if torch.compiler.is_compiling():  # custom forward derivatives cannot be traced, and a compiler fuses the plain formula
         return _apply(a, p, grid, boundary)
-    out: Tensor = _FluxDivergence.apply(a, p, grid, boundary)  # type: ignore[no-untyped-call]
-    return out
+    return _flux_divergence(a, p, grid, boundary)
 
 
 def homogeneous(boundary: Boundary) -> Boundary:
@@ -126,6 +126,9 @@ class _FluxDivergence(torch.autograd.Function):
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         a, p = ctx.saved_tensors
         return (*adjoint(a, p, weight, ctx.grid, ctx.boundary, ctx.needs_input_grad[:2]), None, None)
+
+
+_flux_divergence: Callable[..., Tensor] = _FluxDivergence.apply
 
 
 def _apply(a: Tensor, p: Tensor, grid: Grid, boundary: Boundary) -> Tensor:

@@ -7,7 +7,7 @@ after a round trip through the model's normalised float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import final
 
@@ -24,7 +24,7 @@ from pirf.rewards import Given, ResidualReward, balance
 from pirf.scaling import Scaling
 from pirf.tensors import Field
 
-__all__ = ["Problem"]
+__all__ = ["Problem", "grafted"]
 
 Array = NDArray[np.float64]
 FIT_SEED = 2**32 - 1  # the samples that fit the scaling; disjoint from any seed a user is likely to pick
@@ -106,10 +106,7 @@ class Problem:
 
     def graft(self, truth: Field, source: Field) -> Field:
         """``truth`` with what is solved for taken from ``source``."""
-        out = truth.clone()
-        part = (list(self.solved), slice(1, None)) if self.evolution else (list(self.solved),)
-        out[(slice(None), *part)] = source[(slice(None), *part)]
-        return out
+        return grafted(truth, source, self.solved, first=1 if self.evolution else 0)
 
     def sample(self, count: int, seed: int = 0, start: int = 0) -> Field:
         """Ground truth in physical units, float64, ``(count, channel, *grid)``."""
@@ -158,6 +155,13 @@ class Problem:
         columns = self.scaling.normalise(torch.from_numpy(self.law(unit)))
         centre = self.scaling.normalise(torch.zeros(1, *self.shape, dtype=torch.float64))
         return GaussianDenoiser.from_factor(self.shape, centre[0], (columns - centre).flatten(1).T, scaling=self.scaling)
+
+
+def grafted(truth: Field, source: Field, solved: Sequence[int], first: int = 0) -> Field:
+    """``truth`` with the ``solved`` channels of ``source``, from index ``first`` of the first axis on."""
+    out = truth.clone()
+    out[:, list(solved), first:] = source[:, list(solved), first:]
+    return out
 
 
 def _again(name: str, n: int, parameters: Mapping[str, object]) -> Problem | None:

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import SuperLU, splu
 
 __all__ = ["corner_wells", "lognormal", "modes", "solve", "solve_neumann", "two_phase"]
 
@@ -104,7 +104,7 @@ def _each(a: Array, source: Array | float, pinned: bool) -> Array:
     return out.reshape(a.shape)
 
 
-def _factor(matrix: sp.csc_matrix):  # type: ignore[no-untyped-def]
+def _factor(matrix: sp.csc_matrix) -> SuperLU:
     """Symmetric positive definite: diagonal pivots, an ordering of A + Aᵀ."""
     return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 
