@@ -187,7 +187,7 @@ def test_the_released_residual_prefers_non_solutions():
     zero = float((-released(0 * x)).mean())
     assert zero == pytest.approx(8)
     assert 1 / 1.5 < float((-released(x)).mean()) / 9.8 < 1.5
-    assert float((-released(x)).mean()) > 0.9 * zero
+    assert float((-released(x)).mean()) > zero
     # A smooth blob under a slope that cancels the right side, linear in time.
     blob = torch.from_numpy(flow.random_vorticity(random_fields.white((32, 32), range(2), 0), power=12.0, wavenumber=1.0))[
         :, None
