@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pirf.denoisers import GaussianDenoiser
 from pirf.errors import InputError
@@ -68,6 +69,10 @@ class Problem:
     """Problem-specific non-solutions for the hackability table."""
     off_law: Mapping[str, Callable[[int], Field]] = attrs.field(factory=dict)
     """Valid states off the data's law: no residual can see them."""
+    balances: Mapping[str, Callable[[Field], Tensor]] = attrs.field(factory=dict)
+    """Integral laws: fields → each sample's defect, in units of its own natural size, 0 for solutions; ``(batch,)``."""
+    quantities: Mapping[str, Callable[[Field], Tensor]] = attrs.field(factory=dict)
+    """What else tells data from imitations: fields → one number per sample, whose law is compared with truth's."""
     solution_norm: ResidualReward | None = None
     """The reward in the norm of the solution, where the problem is linear in the solved channel."""
     evolution: bool = False
