@@ -109,9 +109,14 @@ class Problem:
         """The channels that are not solved for."""
         return tuple(c for c in range(len(self.channels)) if c not in self.solved)
 
+    @property
+    def given_frames(self) -> int:
+        """How many frames of the solved channels are given all the same: an evolution starts somewhere."""
+        return 1 if self.evolution else 0
+
     def graft(self, truth: Field, source: Field) -> Field:
         """``truth`` with what is solved for taken from ``source``."""
-        return grafted(truth, source, self.solved, first=1 if self.evolution else 0)
+        return grafted(truth, source, self.solved, first=self.given_frames)
 
     def sample(self, count: int, seed: int = 0, start: int = 0) -> Field:
         """Ground truth in physical units, float64, ``(count, channel, *grid)``."""
@@ -140,11 +145,10 @@ class Problem:
         """What to fine-tune on: decades gained on ``fields``, samples of the untuned model.
 
         A decade of the mean-square residual counts 1, one of the squared error in the solution, where it is known, counts
-        ``solution``: the residual falls by itself.  No gradient flows into the given channels.
+        ``solution``: the residual falls by itself.  No gradient flows into what is given.
         """
-        if self.solution_norm is None:
-            return Given(balance([self.reward], fields), self.given)
-        return Given(balance([self.reward, self.solution_norm], fields, (1.0, solution)), self.given)
+        both = [self.reward] if self.solution_norm is None else [self.reward, self.solution_norm]
+        return Given(balance(both, fields, (1.0, solution)[: len(both)]), self.given, frames=self.given_frames)
 
     def oracle(self) -> GaussianDenoiser:
         """The exact denoiser of a Gaussian law, float64."""

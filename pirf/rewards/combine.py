@@ -1,4 +1,4 @@
-r"""Rewards made of rewards: :math:`\sum_j w_j r_j`, and the stop-gradient into given channels.
+r"""Rewards made of rewards: :math:`\sum_j w_j r_j`, and the stop-gradient into what is given.
 
 Wrap, don't subclass: every combination is again a reward.
 """
@@ -63,16 +63,18 @@ class Decades(Reward):
 @final
 @attrs.frozen
 class Given(ResidualReward):
-    """The same value, but no gradient into the channels that the problem takes as given.
+    """The same value, but no gradient into what the problem takes as given: whole channels, or the first ``frames`` of all.
 
-    Without it the cheapest way to please a reward is often to bend the given fields (blurring a permeability, say).
+    Without it the cheapest way to please a reward is often to bend the given fields (blurring a permeability, flattening an
+    initial state).
     """
 
     reward: Reward
-    channels: tuple[int, ...]
+    channels: tuple[int, ...] = ()
+    frames: int = attrs.field(default=0, validator=attrs.validators.ge(0))
 
     def __call__(self, x: Field, condition: Condition | None = None) -> Score:
-        """The inner score, its gradient restricted to the solved channels."""
+        """The inner score, its gradient restricted to what is solved for."""
         return self.reward(self._detached(x), condition)
 
     def residuals(self, x: Field, condition: Condition | None = None) -> Residual:
@@ -87,9 +89,10 @@ class Given(ResidualReward):
         return self.reward.residuals(self._detached(x), condition)
 
     def _detached(self, x: Field) -> Field:
-        given = torch.zeros(x.shape[1], dtype=torch.bool, device=x.device)
+        given = torch.zeros(x.shape[1:3], dtype=torch.bool, device=x.device)
         given[list(self.channels)] = True
-        return torch.where(given.reshape(-1, *[1] * (x.ndim - 2)), x.detach(), x)
+        given[:, : self.frames] = True
+        return torch.where(given.reshape(*given.shape, *[1] * (x.ndim - 3)), x.detach(), x)
 
 
 def balance(

@@ -121,6 +121,7 @@ def test_fine_tuning_with_the_balanced_reward_has_a_gradient():
     leaf = fields.requires_grad_()
     problem.balanced_reward(fields.detach())(leaf).sum().backward()
     assert bool(leaf.grad.flatten(1).any(1).all())
+    assert not leaf.grad[:, :, 0].any()  # the first frame is given
 
 
 def test_a_problem_is_its_call():

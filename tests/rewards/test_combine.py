@@ -36,6 +36,13 @@ def test_given_keeps_the_value_and_stops_exactly_the_given_gradient(channels):
         assert torch.equal(gradient(reward, X)[:, list(channels)], torch.zeros_like(X[:, list(channels)]))
 
 
+def test_given_frames_get_no_gradient_either():
+    inner, reward = Poisson(GRID), Given(Poisson(GRID), frames=2)
+    assert torch.equal(reward(X), inner(X))
+    assert torch.equal(gradient(reward, X)[:, :, 2:], gradient(inner, X)[:, :, 2:])
+    assert not gradient(reward, X)[:, :, :2].any()
+
+
 def test_decades_count_relative_gains():
     reward = Quadratic(2.0)
     unit = float(-reward(X).mean())
