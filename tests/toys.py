@@ -8,7 +8,7 @@ from pirf.denoisers import Denoiser, GaussianDenoiser, Preconditioned, UNet
 from pirf.noise import Noise
 from pirf.rewards import Reward
 from pirf.samplers import Chain, State
-from pirf.schedules import Schedule
+from pirf.schedules import Logarithmic
 
 
 class Affine(Preconditioned):
@@ -144,27 +144,6 @@ class Quadratic(Reward):
         return -0.5 * self.curvature * ((x - self.target) ** 2).flatten(1).sum(1)
 
 
-@attrs.frozen
-class Given(Schedule):
-    """Exactly these levels."""
-
-    values: tuple
-
-    def levels(self, steps):
-        return self.values
-
-
-@attrs.frozen
-class Geometric(Schedule):
-    """``steps`` levels from high to low in equal ratios, then 0."""
-
-    high: float = 2.0
-    low: float = 0.1
-
-    def levels(self, steps):
-        return (*(self.high * (self.low / self.high) ** (i / (steps - 1)) for i in range(steps)), 0.0)
-
-
 def flow(x, mean, variances, start, stop):
     """The closed-form solution of the probability-flow ODE of N(mean, diag variances): m + (x − m)√((s²+σ'²)/(s²+σ²))."""
     flat = x.flatten(1) - mean
@@ -177,7 +156,7 @@ def flow_errors(kind, counts=(16, 32, 64, 128)):
     oracle, x = GaussianDenoiser((1, 3), mean, variances), normal(2, 1, 3)
     errors = []
     for count in counts:
-        chain = Chain(kind(steps=count + 1, schedule=Geometric(4.0, 0.1)), oracle, Noise(0)[range(2)])
+        chain = Chain(kind(steps=count + 1, schedule=Logarithmic(0.1, 4.0)), oracle, Noise(0)[range(2)])
         reached = chain.run(State(x), 0, count).x
         errors.append(float((reached - flow(x, mean, variances, 4.0, 0.1)).norm()))
     return errors

@@ -2,12 +2,13 @@ import math
 
 import pytest
 import torch
-from toys import Affine, Constant, Given, Quadratic, Tiny
+from toys import Affine, Constant, Quadratic, Tiny
 
 from pirf.backprop import Full, LastSteps
 from pirf.errors import InputError
 from pirf.noise import Noise
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep
+from pirf.schedules import Levels
 
 
 def gradients(strategy, network, sampler):
@@ -69,7 +70,7 @@ def test_costs():
 def test_a_weight_of_other_levels_gets_no_gradient():
     """The last step of D ≡ θ returns θ itself: sensitivity 1, whatever came before."""
     network = Constant()
-    _, (gradient,) = gradients(LastSteps(1), network, Euler(steps=3, schedule=Given((9.0, 3.0, 1.0, 0.0))))
+    _, (gradient,) = gradients(LastSteps(1), network, Euler(steps=3, schedule=Levels((9.0, 3.0, 1.0, 0.0))))
     assert float(gradient) == -0.3
 
 

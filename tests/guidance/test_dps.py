@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from tolerances import assert_close
-from toys import Function, Given, Quadratic, Tiny, normal, perturb
+from toys import Function, Quadratic, Tiny, normal, perturb
 
 from pirf.denoisers import GaussianDenoiser, Handover
 from pirf.errors import InputError
@@ -13,6 +13,7 @@ from pirf.noise import Noise
 from pirf.rewards import Poisson
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, State
 from pirf.scaling import Scaling
+from pirf.schedules import Levels
 
 SAMPLERS = [Euler, Heun, Multistep, Ancestral]
 SHAPE = (2, 6, 6)
@@ -63,7 +64,7 @@ def test_one_euler_step_is_the_hand_computed_gradient():
     """D = w x, quadratic reward: L = ½ζ Σ(w x − y)², ∇_x L = ζ w (w x − y)."""
     w, y, zeta = 0.4, 1.5, 0.3
     linear = Function(lambda x, sigma, condition: w * x, (1, 4))
-    chain = Chain(Euler(steps=1, schedule=Given((2.0, 0.0))), DPS(linear, Quadratic(y), zeta, (0.0, 1.0)), Noise(0)[range(3)])
+    chain = Chain(Euler(steps=1, schedule=Levels((2.0, 0.0))), DPS(linear, Quadratic(y), zeta, (0.0, 1.0)), Noise(0)[range(3)])
     x = normal(3, 1, 4)
     assert_close(chain.step(0, State(x)).x, w * x - zeta * w * (w * x - y))
 
@@ -72,7 +73,7 @@ def test_one_heun_step_goes_through_both_evaluations():
     """x̂ is the corrector's estimate w·x_pred with x_pred = x (1 + (σ'−σ)(1−w)/σ) = c x: ∇_x L = ζ w c (w c x − y)."""
     w, y, zeta, (s, t) = 0.4, 1.5, 0.3, (2.0, 0.5)
     linear = Function(lambda x, sigma, condition: w * x, (1, 4))
-    sampler = Heun(steps=2, schedule=Given((s, t, 0.0)))
+    sampler = Heun(steps=2, schedule=Levels((s, t, 0.0)))
     guided, plain = (Chain(sampler, d, Noise(0)[range(3)]) for d in (DPS(linear, Quadratic(y), zeta, (0.0, 1.0)), linear))
     x = normal(3, 1, 4)
     c = 1 + (t - s) * (1 - w) / s
@@ -91,7 +92,7 @@ def test_the_gradient_is_taken_in_physical_units():
     w, c = 0.4, 3.0
     linear = Function(lambda x, sigma, condition: w * x, (1, 4))
     linear.scaling = Scaling((0.5,), (c,))
-    chain = Chain(Euler(steps=1, schedule=Given((2.0, 0.0))), DPS(linear, Quadratic(1.0), 0.3, (0.0, 1.0)), Noise(0))
+    chain = Chain(Euler(steps=1, schedule=Levels((2.0, 0.0))), DPS(linear, Quadratic(1.0), 0.3, (0.0, 1.0)), Noise(0))
     x = normal(1, 1, 4)
     assert_close(chain.step(0, State(x)).x, w * x - 0.3 * c * w * (c * w * x + 0.5 - 1.0))
 

@@ -5,18 +5,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close, assert_moment
-from toys import Geometric, Tiny, normal
+from toys import Tiny, normal
 
 from pirf.denoisers import GaussianDenoiser
 from pirf.noise import Noise
 from pirf.samplers import Ancestral, Chain, Euler, State
+from pirf.schedules import Logarithmic
 
 M, S2 = 0.3, 0.7
 
 
 def chain(eta=1.0, samples=1, steps=6, shape=(1, 3)):
     oracle = GaussianDenoiser(shape, M, S2)
-    return Chain(Ancestral(steps=steps, schedule=Geometric(4.0, 0.2), eta=eta), oracle, Noise(1)[range(samples)])
+    return Chain(Ancestral(steps=steps, schedule=Logarithmic(0.2, 4.0), eta=eta), oracle, Noise(1)[range(samples)])
 
 
 @given(st.floats(0, 1), st.integers(0, 4))

@@ -1,11 +1,12 @@
 import pytest
 import torch
-from toys import Function, Given, Tiny, normal, perturb
+from toys import Function, Tiny, normal, perturb
 
 from pirf.denoisers import GaussianDenoiser, Handover
 from pirf.errors import InputError
 from pirf.noise import Noise
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep
+from pirf.schedules import Levels
 
 STEPS = 5
 SAMPLERS = [Euler, Heun, Multistep, Ancestral]
@@ -140,6 +141,6 @@ def test_an_ode_step_has_no_density():
 
 
 def test_a_custom_schedule_is_obeyed():
-    c = Chain(Euler(steps=2, schedule=Given((4.0, 1.0, 0.0))), Tiny(), Noise(0))
+    c = Chain(Euler(steps=2, schedule=Levels((4.0, 1.0, 0.0))), Tiny(), Noise(0))
     assert c.levels == (4.0, 1.0, 0.0)
     assert c.steps == 2
