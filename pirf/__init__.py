@@ -1,7 +1,18 @@
 """Fine-tune diffusion models on physics: verified PDE rewards, back-propagated straight through the sampling chain."""
 
 from pirf import operators, presets, problems, rewards, schedules, testing
-from pirf.backprop import Full, GradientStrategy, LastSteps, LayerTruncated, Loss
+from pirf.backprop import (
+    AdjointMatching,
+    Full,
+    GradientStrategy,
+    LastSteps,
+    LayerTruncated,
+    Loss,
+    LowVariance,
+    OneStep,
+    RandomSteps,
+    Windows,
+)
 from pirf.data import Fields
 from pirf.denoisers import Denoiser, GaussianDenoiser, Handover, UNet
 from pirf.denoisers.storage import load, save, shipped
@@ -44,6 +55,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DPS",
     "EDM",
+    "AdjointMatching",
     "Ancestral",
     "Axis",
     "Burgers",
@@ -77,15 +89,18 @@ __all__ = [
     "LastSteps",
     "LayerTruncated",
     "Loss",
+    "LowVariance",
     "Multistep",
     "Muon",
     "Neumann",
     "Noise",
     "NumericalError",
+    "OneStep",
     "PDEReward",
     "Periodic",
     "Poisson",
     "Problem",
+    "RandomSteps",
     "Rate",
     "Regularizer",
     "Residual",
@@ -102,6 +117,7 @@ __all__ = [
     "Tuning",
     "UNet",
     "WeightAnchor",
+    "Windows",
     "__version__",
     "balance",
     "branches",

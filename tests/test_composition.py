@@ -13,7 +13,17 @@ import pirf.backprop
 import pirf.regularizers
 import pirf.rewards
 import pirf.samplers
-from pirf.backprop import Full, GradientStrategy, LastSteps, LayerTruncated
+from pirf.backprop import (
+    AdjointMatching,
+    Full,
+    GradientStrategy,
+    LastSteps,
+    LayerTruncated,
+    LowVariance,
+    OneStep,
+    RandomSteps,
+    Windows,
+)
 from pirf.denoisers import Handover
 from pirf.grids import Axis, Grid
 from pirf.noise import Noise
@@ -46,9 +56,19 @@ REWARDS = [
 TORUS = Grid.square(14, 2 * math.pi, "periodic")
 FLOWS = [Kolmogorov(TORUS, 50.0), Kolmogorov(TORUS, 50.0, "map", 1)]
 STRATEGIES = [
-    Full(), Full(segments=2), LastSteps(1), LastSteps(2), LayerTruncated(LastSteps(2)),
+    Full(),
+    Full(segments=2),
+    LastSteps(1),
+    LastSteps(2),
+    LayerTruncated(LastSteps(2)),
+    LowVariance(1),
+    RandomSteps(),
+    OneStep(1),
     LayerTruncated(Full(segments=2), stages=2),
-]  # fmt: skip
+    LayerTruncated(LowVariance(1), state_path="preconditioner"),
+    Windows(1),
+]
+MATCHING = AdjointMatching()  # on the stochastic sampler alone  # fmt: skip
 REGULARIZERS = [
     None, WeightAnchor(), WeightAnchor(1.0, "subgradient"), WeightAnchor(1.0, "squared"), Distillation(),
     Together((WeightAnchor(1.0, "squared"), Distillation())),
@@ -73,7 +93,8 @@ def used(values):
 
 
 @pytest.mark.parametrize(("room", "kind", "values"), [
-    (pirf.samplers, Sampler, SAMPLERS), (pirf.rewards, Reward, REWARDS + FLOWS), (pirf.backprop, GradientStrategy, STRATEGIES),
+    (pirf.samplers, Sampler, SAMPLERS), (pirf.rewards, Reward, REWARDS + FLOWS),
+    (pirf.backprop, GradientStrategy, [*STRATEGIES, MATCHING]),
     (pirf.regularizers, Regularizer, REGULARIZERS),
 ])  # fmt: skip
 def test_nothing_public_is_left_out(room, kind, values):
@@ -84,14 +105,16 @@ def test_nothing_public_is_left_out(room, kind, values):
 @pytest.mark.parametrize("handover", [False, True], ids=["plain", "handover"])
 def test_everything_meets_everything(sampler, handover):
     """One loss each: a gradient on exactly the trainable tensors, none of them zero."""
-    for reward, strategy, regularizer in itertools.product(REWARDS, STRATEGIES, REGULARIZERS):
+    strategies = [*STRATEGIES, MATCHING, LayerTruncated(MATCHING)] if isinstance(sampler, Ancestral) else STRATEGIES
+    for reward, strategy, regularizer in itertools.product(REWARDS, strategies, REGULARIZERS):
         base = Handover.split(Tiny(width=2), sampler.before_last(2)) if handover else Tiny(width=2)
         model = Handover(base.base, perturb(Tiny(width=2)), base.below) if handover else perturb(Tiny(width=2))
         trained = strategy.trainable(model)
         ours = {id(p) for p in trained}
         for p in model.parameters():
             p.requires_grad_(id(p) in ours)
-        loss = strategy.loss(Chain(sampler, model, Noise(0)), reward, Noise(1)[range(2)])
+        state = strategy.init(Chain(sampler, base), reward, Noise(0))
+        loss = strategy.loss(Chain(sampler, model, Noise(0)), reward, Noise(1)[range(2)], state)
         value = loss.value
         if regularizer is not None:
             value = value + regularizer.penalty(model, base, loss.states)

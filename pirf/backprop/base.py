@@ -45,6 +45,8 @@ class Rollout:
 
     x: Field
     states: tuple[Visited, ...]
+    others: tuple[Field, ...] = ()
+    """More estimates of the final state, whose scores count as much as its own."""
 
 
 class GradientStrategy(ABC):
@@ -58,8 +60,12 @@ class GradientStrategy(ABC):
         """The state of a strategy that learns something itself.  Default: none."""
         return None
 
+    def at(self, update: int) -> GradientStrategy:
+        """The strategy of this update.  Default: always the same."""
+        return self
+
     def first_graded(self, chain: Chain) -> int:
-        """The earliest step that carries gradient; all before it is a prefix."""
+        """The earliest step that may carry gradient; all before it is a prefix."""
         return 0
 
     @abstractmethod
@@ -78,7 +84,8 @@ class Pathwise(GradientStrategy):
         """−mean score of the final samples, in physical units."""
         keyed = attrs.evolve(chain, noise=noise, tally=type(chain.tally)())
         rollout = self.rollout(keyed)
-        scores = score(reward, keyed.physical(rollout.x), keyed.condition)
+        finals = (rollout.x, *rollout.others)
+        scores = torch.stack([score(reward, keyed.physical(x), keyed.condition) for x in finals])
         if not scores.requires_grad:
             raise InputError(
                 f"{type(self).__name__} needs a differentiable reward and trainable steps",
@@ -88,7 +95,13 @@ class Pathwise(GradientStrategy):
             )
         chain.tally.evaluations += keyed.tally.evaluations
         graded = keyed.tally.evaluations - keyed.tally.ungraded
-        return Loss(-scores.mean(), float(scores.detach().mean()), rollout.states, keyed.tally.evaluations, graded, state)
+        return Loss(-scores.mean(), float(scores[0].detach().mean()), rollout.states, keyed.tally.evaluations, graded, state)
+
+
+def first_trained(chain: Chain) -> int:
+    """The first step whose network has a weight that requires a gradient; N if none has."""
+    networks = (chain.denoiser.for_step(level) for level in chain.levels[:-1])
+    return next((k for k, network in enumerate(networks) if any(p.requires_grad for p in network.parameters())), chain.steps)
 
 
 def visitor(into: list[Visited], chain: Chain) -> Any:

@@ -30,11 +30,10 @@ class Full(Pathwise):
     def rollout(self, chain: Chain) -> Rollout:
         """The whole chain, in the graph."""
         visited: list[Visited] = []
-        state = chain.initial()
+        first, state = chain.depart(0)
         if self.segments is None:
-            return Rollout(chain.run(state, visit=visitor(visited, chain)).x, tuple(visited))
-        cuts = [round(i * chain.steps / min(self.segments, chain.steps)) for i in range(min(self.segments, chain.steps) + 1)]
-        for start, stop in pairwise(cuts):
+            return Rollout(chain.run(state, first, visit=visitor(visited, chain)).x, tuple(visited))
+        for start, stop in pairwise(cuts(first, chain.steps, self.segments)):
             visited.append((chain.levels[start], state.x.detach()))
             state = self._piece(chain, state, start, stop)
         return Rollout(state.x, tuple(visited))
@@ -47,3 +46,9 @@ class Full(Pathwise):
 
         x, *memory = checkpoint(piece, state.x, *state.memory, use_reentrant=False)
         return State(x, tuple(memory))
+
+
+def cuts(first: int, last: int, pieces: int) -> list[int]:
+    """``pieces`` nearly equal pieces of the steps ``first`` … ``last`` − 1, or single steps where there are fewer."""
+    pieces = min(pieces, last - first)
+    return [first + round(i * (last - first) / pieces) for i in range(pieces + 1)]

@@ -47,6 +47,6 @@ class LastSteps(Pathwise):
 
     def rollout(self, chain: Chain) -> Rollout:
         """Prefix without gradient, suffix with."""
-        start = self.first_graded(chain)
         visited: list[Visited] = []
-        return Rollout(chain.run(chain.prefix(start), start, visit=visitor(visited, chain)).x, tuple(visited))
+        start, state = chain.depart(self.first_graded(chain))
+        return Rollout(chain.run(state, start, visit=visitor(visited, chain)).x, tuple(visited))

@@ -2,17 +2,23 @@ r"""Layer-wise truncation: only the last stages of the network train, and the fr
 
 The trunk runs without gradient exactly when the incoming state carries none, which at K = 1 is always: its activations
 are not saved and the backward pass stops at its end, with gradients equal on the trained tensors.
+
+From the second graded evaluation on, the state depends on the weights and an exact gradient passes through the trunk:
+:math:`\partial D/\partial x = c_{skip} + c_{out}\,\partial F/\partial x`.  ``state_path="preconditioner"`` keeps
+:math:`c_{skip}` alone, which leaves every trunk out of the graph and errs by some per cent at K = 2; further back it points
+elsewhere and is refused.  Dropping the path altogether is wrong by most of the gradient and not offered.
 """
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, Literal, final
 
 import attrs
 from torch import nn
 
 from pirf.backprop.base import GradientStrategy, Loss
 from pirf.denoisers import Denoiser
+from pirf.errors import InputError
 from pirf.noise import Noise
 from pirf.rewards import Reward
 from pirf.samplers import Chain
@@ -27,6 +33,9 @@ class LayerTruncated(GradientStrategy):
 
     inner: GradientStrategy
     stages: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    state_path: Literal["exact", "preconditioner"] = attrs.field(
+        default="exact", validator=attrs.validators.in_(("exact", "preconditioner"))
+    )
 
     def trainable(self, denoiser: Denoiser) -> list[nn.Parameter]:
         """The parameters of the last stages."""
@@ -36,11 +45,25 @@ class LayerTruncated(GradientStrategy):
         """The inner strategy's."""
         return self.inner.init(chain, reward, noise)
 
+    def at(self, update: int) -> GradientStrategy:
+        """The inner strategy's turn."""
+        return attrs.evolve(self, inner=self.inner.at(update))
+
     def first_graded(self, chain: Chain) -> int:
-        """The inner strategy's."""
-        return self.inner.first_graded(chain)
+        """The inner strategy's, no more than two steps back without the exact path."""
+        first = self.inner.first_graded(chain)
+        if self.state_path == "preconditioner" and chain.steps - first > 2:
+            raise InputError(
+                "the preconditioner can stand for the trunk over two steps at most",
+                got=f"{chain.steps - first} graded steps of {self.inner!r}",
+                why="further back its gradient points elsewhere",
+                hint="state_path='exact', or LastSteps(2)",
+            )
+        return first
 
     def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
         """The inner loss, on a chain whose denoiser keeps its trunk out of the graph."""
-        truncated = attrs.evolve(chain, denoiser=chain.denoiser.frozen_trunk(self.stages))
+        self.first_graded(chain)
+        exact = self.state_path == "exact"
+        truncated = attrs.evolve(chain, denoiser=chain.denoiser.frozen_trunk(self.stages, exact))
         return self.inner.loss(truncated, reward, noise, state)

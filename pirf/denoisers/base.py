@@ -73,8 +73,8 @@ class Denoiser(nn.Module, ABC):
         """The tunable parameters of the last ``count`` stages."""
         raise self._stageless()
 
-    def frozen_trunk(self, count: int) -> Denoiser:
-        """The same function with everything before the last ``count`` stages out of the graph where that is exact."""
+    def frozen_trunk(self, count: int, exact: bool = True) -> Denoiser:
+        """The same function, all before the last ``count`` stages out of the graph: where that is ``exact``, or always."""
         raise self._stageless()
 
     def _stageless(self) -> InputError:
@@ -122,10 +122,10 @@ class Staged(Denoiser):
         self._check_stages(count)
         return [p for name in self.stages[-count:] for p in self.stage_parameters(name)]
 
-    def frozen_trunk(self, count: int) -> Denoiser:
-        """The trunk out of the graph whenever the incoming state carries no gradient."""
+    def frozen_trunk(self, count: int, exact: bool = True) -> Denoiser:
+        """The trunk out of the graph: whenever the incoming state carries no gradient or, not ``exact``, always."""
         self._check_stages(count)
-        return FrozenTrunk(self, count)
+        return FrozenTrunk(self, count, exact)
 
     def _check_stages(self, count: int) -> None:
         if not 1 <= count <= len(self.stages):
@@ -139,19 +139,21 @@ class Staged(Denoiser):
 
 @final
 class FrozenTrunk(Denoiser):
-    """The trunk runs without gradient exactly when the incoming x needs none; with a state gradient it stays in.
+    """The trunk runs without gradient when the incoming x needs none; with a state gradient it stays in.
 
-    Dropping the state path instead would give a wrong gradient as soon as two evaluations are chained.
+    Dropping the state path instead would give a wrong gradient as soon as two evaluations are chained.  Not ``exact``, the
+    path is approximated: the trunk is always out, and the state's gradient passes the skip connection around the network only.
     """
 
-    def __init__(self, inner: Staged, stages: int) -> None:
+    def __init__(self, inner: Staged, stages: int, exact: bool = True) -> None:
         super().__init__(inner.shape, inner.scaling)
         self.inner = inner
         self.count = stages
+        self.exact = exact
 
     def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
         """Equal to the inner denoiser's value, always."""
-        if x.requires_grad:
+        if x.requires_grad and self.exact:
             return self.inner(x, sigma, condition)
         with torch.no_grad():
             features = self.inner.trunk(x, sigma, condition, self.count)

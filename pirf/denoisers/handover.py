@@ -131,10 +131,10 @@ class Handover(Denoiser):
         """The tuned network's."""
         return self.tuned.last_stages(count)
 
-    def frozen_trunk(self, count: int) -> Denoiser:
+    def frozen_trunk(self, count: int, exact: bool = True) -> Denoiser:
         """The same handover with the tuned network's trunk out of the graph."""
         return Handover(
-            self.base, self.tuned.frozen_trunk(count), self.below, self.channels, self.reads, self.floor, self.levels
+            self.base, self.tuned.frozen_trunk(count, exact), self.below, self.channels, self.reads, self.floor, self.levels
         )
 
 

@@ -90,6 +90,11 @@ class Sampler(ABC):
 class StochasticSampler(Sampler):
     """A sampler whose step is a Gaussian transition: policy gradients read their log-probabilities here."""
 
+    @property
+    @abstractmethod
+    def memoryless(self) -> bool:
+        """Whether the end of the chain is independent of its beginning."""
+
     @abstractmethod
     def transition(self, denoise: Denoise, state: State, departure: float, arrival: float) -> Transition:
         """Mean and variance of the step."""

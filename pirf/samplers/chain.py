@@ -51,10 +51,24 @@ class Chain:
     denoiser: Denoiser
     noise: Noise = Noise(0)
     condition: Condition | None = None
-    prefixes: Callable[[Chain, int], State | None] | None = None
-    """Stored states: (chain, stop) → the state at that level of the chain's samples, or None."""
+    prefixes: Callable[[Chain], tuple[int, State] | None] | None = None
+    """Stored states: chain → (step, the state that its samples depart from there), or None for samples that are not stored."""
+    quick: Sampler | None = attrs.field(default=None)
+    """What takes the steps that carry no gradient, on the same levels; by default the sampler itself."""
+    precision: torch.dtype | None = None
+    """What the networks of those steps are cast to (bfloat16, say); by default nothing is."""
     tally: Tally = attrs.field(factory=Tally)
     levels: tuple[float, ...] = attrs.field(init=False)
+
+    @quick.validator
+    def _same_levels(self, _: object, quick: Sampler | None) -> None:
+        if quick is not None and quick.levels != self.sampler.levels:
+            raise InputError(
+                "the prefix needs the levels of the sampler",
+                got=f"{quick!r} before {self.sampler!r}",
+                why="the graded steps go on from where the prefix stops",
+                hint="the same steps and schedule in both",
+            )
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "levels", self.sampler.levels)
@@ -132,13 +146,19 @@ class Chain:
         """x0 + σ_at ξ."""
         return x0 + self.levels[at] * noise.normal(x0.shape[1:], x0.dtype, x0.device)
 
-    def prefix(self, stop: int) -> State:
-        """The state at level ``stop``, without gradient: stored if it is, else computed."""
-        stored = self.prefixes(self, stop) if self.prefixes is not None else None
-        if stored is not None:
-            return stored
-        with torch.no_grad():
-            return self.run(self.initial(), 0, stop).detach()
+    def depart(self, step: int) -> tuple[int, State]:
+        """Where gradients begin: (``step``, the state there), reached without gradient, from a stored state where there is one.
+
+        A state may be stored beyond ``step``, because no trained weight has touched it: gradients then begin there.
+        """
+        start, state = (self.prefixes(self) if self.prefixes is not None else None) or (0, self.initial())
+        if start >= step:
+            return start, state
+        quick = self if self.quick is None else attrs.evolve(self, sampler=self.quick)
+        cast = torch.autocast(state.x.device.type, self.precision or torch.bfloat16, enabled=self.precision is not None)
+        with torch.no_grad(), cast:
+            state = quick.run(state, start, step).detach()
+        return step, state if quick is self else State(state.x)
 
     def physical(self, x: Field) -> Field:
         """Normalised to physical units."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pirf.backprop import GradientStrategy, LastSteps
+from pirf.backprop.base import first_trained
 from pirf.denoisers import Denoiser, Handover
 from pirf.errors import InputError
 from pirf.guidance import Guidance
@@ -24,7 +25,7 @@ from pirf.rewards import Reward
 from pirf.samplers import Chain, Sampler
 from pirf.training.checkpoints import fingerprint
 from pirf.training.loop import Budget, MakeOptimizer, Record, descend
-from pirf.training.prefixes import Prefixes, exact_prefix
+from pirf.training.prefixes import Prefixes
 from pirf.training.rates import Cosine, Rate
 
 __all__ = ["finetune"]
@@ -47,6 +48,8 @@ def finetune(
     rate: Rate = Cosine(),
     half_life: float = 0.05,
     clip: float | None = None,
+    prefix: Sampler | None = None,
+    precision: torch.dtype | None = None,
     pool: int = 1024,
     seed: int = 0,
     out: str | Path | None = None,
@@ -56,6 +59,8 @@ def finetune(
 
     A plain denoiser gives faithful PIRF.  A :class:`Handover` whose base makes the whole prefix gives the same update on
     ``pool`` stored states: the prefix is then computed once, inside the budget, and the log says so.
+    ``prefix`` takes the steps without gradient (``Multistep`` halves the evaluations of ``Heun``), ``precision`` casts their
+    networks (bfloat16, say): both change the states that are graded a little, and with them the gradient.
     With ``out``, the same call again resumes.
     """
     began = time.perf_counter()
@@ -83,9 +88,10 @@ def finetune(
     if isinstance(tuned, Handover):
         tuned.levels = None  # new tail levels are about to be learned
     base = copy.deepcopy(tuned).requires_grad_(False) if regularizer is not None else None
-    chain = Chain(sampler, tuned, Noise(seed))
-    first = gradient.first_graded(chain)
-    stored = exact_prefix(chain, first, trained)
+    chain = Chain(sampler, tuned, Noise(seed), quick=prefix, precision=precision)
+    gradient.first_graded(chain)  # refuses what the chain cannot give, before anything is computed
+    first = first_trained(chain)
+    stored = 0 < first < chain.steps
     if stored:
         _log.info("the first %d of %d steps belong to the frozen base: %d states are computed once", first, chain.steps, pool)
         prefixes = Prefixes.compute(chain, first, Noise(seed).fold("pool"), pool, progress=progress)
@@ -95,7 +101,7 @@ def finetune(
     def loss(step: int) -> tuple[Tensor, Record]:
         nonlocal learned
         samples = _pool_order(seed, step, batch, pool) if stored else range(step * batch, (step + 1) * batch)
-        outcome = gradient.loss(chain, reward, Noise(seed).fold("update", step)[samples], learned)
+        outcome = gradient.at(step).loss(chain, reward, Noise(seed).fold("update", step)[samples], learned)
         learned = outcome.state
         value = outcome.value
         if regularizer is not None and base is not None:
@@ -107,9 +113,8 @@ def finetune(
             regularizer.after_step(tuned, base, method)
 
     start = fingerprint(tuned) if out is not None else ""
-    identity = repr(
-        (reward, sampler, gradient, regularizer, batch, lr, optimizer, rate, half_life, clip, pool, seed, budget, start)
-    )
+    recipe = (batch, lr, optimizer, rate, half_life, clip, prefix, precision, pool, seed, budget, start)
+    identity = repr((reward, sampler, gradient, regularizer, *recipe))
     average, history = descend(
         trained,
         loss,

@@ -1,7 +1,7 @@
 r"""Stored prefixes: the states :math:`x_{N-K}` of a pool of samples, exact for as long as no trained weight touches them.
 
-Under :class:`pirf.Handover` every step above σ* belongs to the frozen base.  Its states are then computed once and reused
-for every update: what was most of an update disappears, and the gradient stays exactly on-policy.
+Under :class:`pirf.Handover` every step above σ* belongs to the frozen base.  The states from which the tail departs are then
+computed once and reused for every update: what was most of an update disappears, and the gradient stays exactly on-policy.
 """
 
 from __future__ import annotations
@@ -10,21 +10,13 @@ from typing import final
 
 import attrs
 import torch
-from torch import nn
 from tqdm.auto import tqdm
 
 from pirf.noise import Noise
 from pirf.samplers import Chain, State
 from pirf.tensors import Field
 
-__all__ = ["Prefixes", "exact_prefix"]
-
-
-def exact_prefix(chain: Chain, stop: int, trained: list[nn.Parameter]) -> bool:
-    """Whether steps 0 … stop − 1 exist and belong wholly to networks without a trained weight."""
-    ours = {id(p) for p in trained}
-    networks = {id(n): n for n in (chain.denoiser.for_step(level) for level in chain.levels[:stop])}
-    return stop > 0 and not any(id(p) in ours for n in networks.values() for p in n.parameters())
+__all__ = ["Prefixes"]
 
 
 @final
@@ -41,14 +33,14 @@ class Prefixes:
         """Run the prefix of every sample of the pool, ``noise[0 … count − 1]``."""
         parts = []
         for first in tqdm(range(0, count, batch), desc="prefix states", leave=False, disable=not progress):
-            parts.append(chain.keyed(noise[range(first, min(first + batch, count))]).prefix(stop))
+            parts.append(chain.keyed(noise[range(first, min(first + batch, count))]).depart(stop)[1])
         # What a multistep method remembers: estimates have one row per sample, levels are the same for all.
         memory = tuple(torch.cat(m) if m[0].ndim else m[0] for m in zip(*(p.memory for p in parts), strict=True))
         return cls(stop, torch.cat([p.x for p in parts]), memory)
 
-    def __call__(self, chain: Chain, stop: int) -> State | None:
-        """The stored state of the chain's samples, or None where there is none."""
+    def __call__(self, chain: Chain) -> tuple[int, State] | None:
+        """The stored states of the chain's samples, or None where one of them is not of the pool."""
         rows = list(chain.noise.samples)
-        if stop != self.stop or max(rows) >= len(self.states):
+        if max(rows) >= len(self.states):
             return None
-        return State(self.states[rows], tuple(m[rows] if m.ndim else m for m in self.memory))
+        return self.stop, State(self.states[rows], tuple(m[rows] if m.ndim else m for m in self.memory))

@@ -1,9 +1,9 @@
 import pytest
 import torch
 from tolerances import assert_close
-from toys import Linear, Quadratic, Tiny, perturb, tiny_unet
+from toys import Affine, Linear, Quadratic, Tiny, perturb, tiny_unet
 
-from pirf.backprop import Full, LastSteps, LayerTruncated
+from pirf.backprop import Full, LastSteps, LayerTruncated, Windows
 from pirf.denoisers import Handover, UNet
 from pirf.errors import InputError
 from pirf.noise import Noise
@@ -74,6 +74,52 @@ def test_the_state_path_is_kept_at_two_steps():
     wrong = Dropped()
     _, dropped = gradients(LastSteps(2), wrong, sampler, wrong.last_stages(1))
     assert any(float((a - b).norm()) > 1e-3 * float(a.norm()) for a, b in zip(exact, dropped, strict=True))
+
+
+def test_the_preconditioner_is_exact_where_the_network_ignores_the_state():
+    """∂D/∂x = c_skip for D = c_skip x + c_out θ."""
+    network, sampler = Affine(theta=0.2), Heun(steps=4)
+    _, (exact,) = gradients(LastSteps(2), network, sampler, [network.theta])
+    _, (ours,) = gradients(LayerTruncated(LastSteps(2), state_path="preconditioner"), network, sampler, [network.theta])
+    assert_close(ours, exact)
+
+
+@pytest.mark.parametrize("kind", [Euler, Heun])
+def test_the_preconditioner_is_the_gradient_with_every_trunk_detached(kind):
+    class Detached(Tiny):
+        def trunk(self, x, sigma, condition, last):
+            return super().trunk(x.detach(), sigma, condition, last)
+
+    network, reference, sampler = Tiny(), Detached(), kind(steps=3)
+    strategy = LayerTruncated(LastSteps(2), state_path="preconditioner")
+    loss, ours = gradients(strategy, network, sampler, network.last_stages(1))
+    expected, theirs = gradients(LastSteps(2), reference, sampler, reference.last_stages(1))
+    assert torch.equal(loss.value, expected.value)
+    for a, b in zip(ours, theirs, strict=True):
+        assert_close(a, b)
+
+
+def test_the_preconditioner_is_exact_at_one_step_and_saves_every_trunk():
+    network, sampler = Tiny(), Heun(steps=3)
+    trained = network.last_stages(1)
+    for a, b in zip(
+        *(
+            gradients(LayerTruncated(LastSteps(1), state_path=path), network, sampler, trained)[1]
+            for path in ("exact", "preconditioner")
+        ),
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+    for p in network.parameters():
+        p.requires_grad_(any(p is q for q in trained))
+    exact, ours = (saved_bytes(LayerTruncated(LastSteps(2), state_path=path), network) for path in ("exact", "preconditioner"))
+    assert ours < 0.75 * exact
+
+
+@pytest.mark.parametrize("inner", [LastSteps(3), Full(), Windows(1)])
+def test_the_preconditioner_is_refused_beyond_two_steps(inner):
+    with pytest.raises(InputError, match=r"over two steps at most: got [34] graded steps of"):
+        gradients(LayerTruncated(inner, state_path="preconditioner"), Tiny(), Heun(steps=4), [])
 
 
 def saved_bytes(strategy, network):

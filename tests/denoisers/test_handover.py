@@ -28,11 +28,11 @@ def test_above_the_handover_everything_is_the_bases_and_below_the_tuned_ones(kin
     perturb(handover.tuned)
     ours, theirs = chain(kind, handover), chain(kind, base)
     for stop in range(STEPS - count + 1):
-        assert torch.equal(ours.prefix(stop).x, theirs.prefix(stop).x)
-    state = theirs.prefix(STEPS - count)
+        assert torch.equal(ours.depart(stop)[1].x, theirs.depart(stop)[1].x)
+    state = theirs.depart(STEPS - count)[1]
     assert not torch.equal(ours.step(STEPS - count, state).x, theirs.step(STEPS - count, state).x)
     tail = chain(kind, handover.tuned)
-    start = ours.prefix(STEPS - count)
+    start = ours.depart(STEPS - count)[1]
     start = type(start)(start.x)  # the tail begins without the base's memory
     assert torch.equal(ours.run(start, STEPS - count).x, tail.run(start, STEPS - count).x)
 

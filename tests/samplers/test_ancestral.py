@@ -1,5 +1,6 @@
 import math
 
+import attrs
 import pytest
 import torch
 from hypothesis import given
@@ -40,6 +41,17 @@ def test_the_memoryless_kernel_is_the_bridge(k):
     law = c.transition(k, State(x))
     assert_close(law.mean, estimate + (t / s) ** 2 * (x - estimate))
     assert_close(torch.tensor(law.variance, dtype=torch.float64), t**2 * (s**2 - t**2) / s**2)
+
+
+@given(st.integers(0, 5))
+def test_with_the_spread_of_the_data_the_kernel_is_exact(k):
+    """Variance (s² + τ')(τ − τ')/(s² + τ), mean m + (s² + τ')/(s² + τ)(x − m): Bayes' rule for N(m, s²)."""
+    c, x = chain(), normal(2, 1, 3)
+    exact = attrs.evolve(c, sampler=attrs.evolve(c.sampler, spread=math.sqrt(S2)))
+    tau, arrival = c.levels[k] ** 2, c.levels[k + 1] ** 2
+    law = exact.transition(k, State(x))
+    assert_close(torch.tensor(law.variance, dtype=torch.float64), (S2 + arrival) * (tau - arrival) / (S2 + tau))
+    assert_close(law.mean, M + (S2 + arrival) / (S2 + tau) * (x - M))
 
 
 def test_without_noise_it_is_euler():
@@ -91,3 +103,5 @@ def test_the_last_step_is_deterministic():
 def test_stochasticity_beyond_its_range_is_refused(eta):
     with pytest.raises(ValueError, match="eta"):
         Ancestral(eta=eta)
+    with pytest.raises(ValueError, match="spread"):
+        Ancestral(spread=-1.0)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from toys import Function, Tiny, normal, perturb
+from toys import Function, Tiny, normal, perturb, tiny_unet
 
 from pirf.denoisers import GaussianDenoiser, Handover
 from pirf.errors import InputError
@@ -26,7 +26,7 @@ def test_a_chain_split_anywhere_is_the_chain(kind, handover):
     whole = c.run(c.initial()).x
     for cut in range(STEPS + 1):
         assert torch.equal(c.run(c.run(c.initial(), 0, cut), cut).x, whole)
-        assert torch.equal(c.run(c.prefix(cut), cut).x, whole)
+        assert torch.equal(c.run(c.depart(cut)[1], cut).x, whole)
     state = c.initial()
     for k in range(STEPS):
         state = c.run(state, k, k + 1).detach()
@@ -39,7 +39,7 @@ def test_the_memory_of_a_multistep_is_void_at_a_handover():
     below = Multistep(steps=STEPS).before_last(2)
     c = chain(Multistep, Handover(base, tuned, below))
     k = STEPS - 2
-    before = c.prefix(k)
+    before = c.depart(k)[1]
     euler = chain(Euler, tuned)
     assert torch.equal(c.step(k, before).x, euler.step(k, before).x)
     assert not torch.equal(chain(Multistep, tuned).step(k, before).x, euler.step(k, before).x)
@@ -57,7 +57,7 @@ def test_evaluations_are_counted_where_they_are_made(kind):
     c.run(c.initial())
     assert c.tally.evaluations == len(calls) == EVALUATIONS[kind]
     assert c.tally.ungraded == 0
-    c.prefix(2)
+    c.depart(2)[1]
     assert c.tally.ungraded == c.tally.evaluations - EVALUATIONS[kind] == len(calls) - EVALUATIONS[kind] > 0
     assert set(calls) == set(c.levels[:-1])
 
@@ -112,12 +112,35 @@ def test_the_initial_state_and_renoising():
     assert torch.equal(c.renoise(x0, 2, noise), x0 + c.levels[2] * noise.normal((2, 8, 8), torch.float64))
 
 
-def test_stored_prefixes_are_asked_first():
+def test_gradients_begin_at_a_stored_state_or_after_it():
     c = chain(Euler)
-    stored = c.prefix(3)
-    d = chain(Euler, prefixes=lambda chain, stop: stored if stop == 3 else None)
-    assert d.prefix(3) is stored
-    assert torch.equal(d.prefix(2).x, c.prefix(2).x)
+    stored = c.depart(3)[1]
+    d = chain(Euler, prefixes=lambda chain: (3, stored))
+    for step in (0, 2, 3):
+        assert d.depart(step) == (3, stored)
+    assert d.depart(4)[0] == 4
+    assert torch.equal(d.depart(4)[1].x, c.depart(4)[1].x)
+    none = chain(Euler, prefixes=lambda chain: None)
+    assert torch.equal(none.depart(2)[1].x, c.depart(2)[1].x)
+
+
+def test_a_quick_prefix_is_the_other_samplers():
+    ours, theirs = chain(Heun, quick=Multistep(steps=STEPS)), chain(Multistep)
+    step, state = ours.depart(3)
+    assert torch.equal(state.x, theirs.depart(3)[1].x)
+    assert (step, state.memory, ours.tally.evaluations) == (3, (), 3)
+    with pytest.raises(InputError, match="the prefix needs the levels of the sampler: got Multistep"):
+        chain(Heun, quick=Multistep(steps=STEPS + 1))
+
+
+def test_a_prefix_in_lower_precision_is_close_and_graded_steps_are_not_cast():
+    network = tiny_unet(dtype=torch.float32)
+    exact, cast = chain(Heun, network), chain(Heun, network, precision=torch.bfloat16)
+    x, y = exact.depart(3)[1].x, cast.depart(3)[1].x
+    assert x.dtype == y.dtype
+    assert 0 < float((x - y).norm() / x.norm()) < 0.05
+    state = exact.depart(3)[1]
+    assert torch.equal(exact.run(state, 3).x, cast.run(state, 3).x)
 
 
 def test_the_condition_reaches_the_network():

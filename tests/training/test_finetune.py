@@ -71,7 +71,7 @@ def least_squares(pool, below=0.6):
     """Last step x_N = c_skip x + c_out θ on the stored states: the optimum and the curvature of the loss in θ."""
     handover = Handover.split(Affine((1, 1)), below)
     chain = Chain(SAMPLER, handover, Noise(0).fold("pool")[range(pool)])
-    x, sigma = chain.prefix(3).x, SAMPLER.levels[3]
+    x, sigma = chain.depart(3)[1].x, SAMPLER.levels[3]
     c_skip, c_out = 0.25 / (sigma**2 + 0.25), sigma * 0.5 / (sigma**2 + 0.25) ** 0.5
     return handover, float((2.0 - c_skip * x.mean()) / c_out), c_out**2
 
@@ -163,13 +163,13 @@ def test_the_stored_states_are_the_ones_that_train(monkeypatch):
     class Recomputed:
         @classmethod
         def compute(cls, chain, stop, noise, count, progress=True):
-            def recompute(chain, stop):
+            def recompute(chain):
                 with torch.no_grad():
                     keyed = attrs.evolve(chain, prefixes=None, noise=noise[sorted(chain.noise.samples)])
                     state = keyed.run(keyed.initial(), 0, stop).detach()
                 order = sorted(range(count), key=lambda i: chain.noise.samples[i])
                 inverse = sorted(range(count), key=lambda i: order[i])
-                return attrs.evolve(state, x=state.x[inverse], memory=())
+                return stop, attrs.evolve(state, x=state.x[inverse], memory=())
 
             return recompute
 

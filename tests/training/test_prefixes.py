@@ -5,10 +5,11 @@ from tolerances import assert_close
 from toys import Quadratic, Tiny, perturb
 
 from pirf.backprop import LastSteps
+from pirf.backprop.base import first_trained
 from pirf.denoisers import Handover
 from pirf.noise import Noise
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep
-from pirf.training.prefixes import Prefixes, exact_prefix
+from pirf.training.prefixes import Prefixes
 
 STEPS = 6
 SAMPLERS = [Euler, Heun, Multistep, Ancestral]
@@ -26,9 +27,9 @@ def test_stored_states_do_not_see_the_tuned_weights(kind, channels):
     handover, chain = setting(kind, 2, channels)
     stored = Prefixes.compute(chain, 4, Noise(7).fold("pool"), 6, batch=3, progress=False)
     perturb(handover.tuned)
-    again = torch.cat([chain.keyed(Noise(7).fold("pool")[range(i, i + 3)]).prefix(4).x for i in (0, 3)])
+    again = torch.cat([chain.keyed(Noise(7).fold("pool")[range(i, i + 3)]).depart(4)[1].x for i in (0, 3)])
     assert torch.equal(stored.states, again)
-    served = attrs.evolve(chain, prefixes=stored).keyed(Noise(9)[[4, 1]]).prefix(4)
+    served = attrs.evolve(chain, prefixes=stored).keyed(Noise(9)[[4, 1]]).depart(4)[1]
     assert torch.equal(served.x, again[[4, 1]])
 
 
@@ -57,23 +58,20 @@ def test_a_batch_of_the_pool_is_the_pools():
     assert_close(part.value, LastSteps(3).loss(chain, Quadratic(0.3), pool[[5, 2]]).value.detach())
 
 
-def test_other_levels_and_samples_are_computed():
+def test_other_samples_are_computed():
     _, chain = setting(Euler, 2)
     stored = Prefixes.compute(chain, 4, Noise(7).fold("pool"), 3, progress=False)
     served = attrs.evolve(chain, prefixes=stored)
-    assert stored(served.keyed(Noise(0)[range(3)]), 3) is None
-    assert stored(served.keyed(Noise(0)[[3]]), 4) is None
-    assert stored(served.keyed(Noise(0)[[2]]), 4) is not None
-    assert torch.equal(served.keyed(Noise(0)[[3]]).prefix(4).x, chain.keyed(Noise(0)[[3]]).prefix(4).x)
+    assert stored(served.keyed(Noise(0)[[3]])) is None
+    assert stored(served.keyed(Noise(0)[[2]]))[0] == 4
+    assert torch.equal(served.keyed(Noise(0)[[3]]).depart(4)[1].x, chain.keyed(Noise(0)[[3]]).depart(4)[1].x)
 
 
-def test_a_prefix_is_exact_only_when_no_trained_weight_makes_it():
+def test_what_is_stored_are_the_steps_that_no_trained_weight_makes():
     handover, chain = setting(Heun, 2)
-    trained = handover.tunable()
-    assert exact_prefix(chain, 4, trained)
-    assert exact_prefix(chain, 1, trained)
-    assert not exact_prefix(chain, 5, trained)
-    assert not exact_prefix(chain, 0, trained)
-    assert not exact_prefix(Chain(Heun(steps=STEPS), handover.base, Noise(0)), 4, handover.base.tunable())
-    shared = Handover(handover.base, handover.base, handover.below)
-    assert not exact_prefix(Chain(Heun(steps=STEPS), shared, Noise(0)), 4, shared.tunable())
+    handover.base.requires_grad_(False)
+    assert first_trained(chain) == 4
+    assert first_trained(Chain(Heun(steps=STEPS), handover.tuned, Noise(0))) == 0
+    shared = Handover(handover.tuned, handover.tuned, handover.below)
+    assert first_trained(Chain(Heun(steps=STEPS), shared, Noise(0))) == 0
+    assert first_trained(Chain(Heun(steps=STEPS), handover.base, Noise(0))) == STEPS
