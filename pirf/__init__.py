@@ -14,7 +14,7 @@ from pirf.backprop import (
     Windows,
 )
 from pirf.data import Fields
-from pirf.denoisers import Denoiser, GaussianDenoiser, Handover, UNet
+from pirf.denoisers import Denoiser, GaussianDenoiser, Handover, UNet, low_rank, merged
 from pirf.denoisers.storage import load, save, shipped
 from pirf.errors import InputError, NumericalError
 from pirf.experiments import Comparison, Entry, compare
@@ -125,6 +125,8 @@ __all__ = [
     "finetune",
     "generate",
     "load",
+    "low_rank",
+    "merged",
     "operators",
     "presets",
     "pretrain",

@@ -17,7 +17,11 @@ from pirf.errors import InputError
 from pirf.scaling import Scaling
 from pirf.tensors import Condition, Field, Level
 
-__all__ = ["Denoiser", "FrozenTrunk", "Staged"]
+__all__ = ["Adapter", "Denoiser", "FrozenTrunk", "Staged"]
+
+
+class Adapter(nn.Module):
+    """A trainable change to a frozen weight."""
 
 
 class Denoiser(nn.Module, ABC):
@@ -66,8 +70,9 @@ class Denoiser(nn.Module, ABC):
         """Refuse noise levels for which this denoiser was not made.  Default: all are fine."""
 
     def tunable(self) -> list[nn.Parameter]:
-        """What fine-tuning may change.  Default: every parameter."""
-        return list(self.parameters())
+        """What fine-tuning may change.  Default: every parameter or, where there are adapters, theirs."""
+        adapters = [p for module in self.modules() if isinstance(module, Adapter) for p in module.parameters()]
+        return adapters or list(self.parameters())
 
     def last_stages(self, count: int) -> list[nn.Parameter]:
         """The tunable parameters of the last ``count`` stages."""
@@ -120,7 +125,8 @@ class Staged(Denoiser):
     def last_stages(self, count: int) -> list[nn.Parameter]:
         """The parameters of the last ``count`` stages."""
         self._check_stages(count)
-        return [p for name in self.stages[-count:] for p in self.stage_parameters(name)]
+        ours = {id(p) for p in self.tunable()}
+        return [p for name in self.stages[-count:] for p in self.stage_parameters(name) if id(p) in ours]
 
     def frozen_trunk(self, count: int, exact: bool = True) -> Denoiser:
         """The trunk out of the graph: whenever the incoming state carries no gradient or, not ``exact``, always."""

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from pirf.denoisers.base import Denoiser
 from pirf.denoisers.handover import Handover
+from pirf.denoisers.low_rank import merged
 from pirf.denoisers.unet import UNet
 from pirf.errors import InputError
 from pirf.scaling import Scaling
@@ -32,8 +33,8 @@ def shipped() -> tuple[str, ...]:
 
 
 def save(model: Denoiser, folder: str | Path) -> Path:
-    """Write weights and card into ``folder``."""
-    folder = Path(folder)
+    """Write weights and card into ``folder``; low-rank changes are merged into the weights that are written."""
+    model, folder = merged(model), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     card = {"format": FORMAT, "architecture": _describe(model), "facts": model.card, "history": _thinned(model.history)}
     save_file(
