@@ -64,6 +64,10 @@ class GradientStrategy(ABC):
         """The strategy of this update.  Default: always the same."""
         return self
 
+    def prepare(self, chain: Chain) -> Chain:
+        """The chain as this strategy evaluates it.  Default: as it is."""
+        return chain
+
     def first_graded(self, chain: Chain) -> int:
         """The earliest step that may carry gradient; all before it is a prefix."""
         return 0

@@ -61,9 +61,12 @@ class LayerTruncated(GradientStrategy):
             )
         return first
 
+    def prepare(self, chain: Chain) -> Chain:
+        """With a denoiser that keeps its trunk out of the graph."""
+        denoiser = chain.denoiser.frozen_trunk(self.stages, self.state_path == "exact")
+        return self.inner.prepare(attrs.evolve(chain, denoiser=denoiser))
+
     def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
-        """The inner loss, on a chain whose denoiser keeps its trunk out of the graph."""
+        """The inner loss on the prepared chain."""
         self.first_graded(chain)
-        exact = self.state_path == "exact"
-        truncated = attrs.evolve(chain, denoiser=chain.denoiser.frozen_trunk(self.stages, exact))
-        return self.inner.loss(truncated, reward, noise, state)
+        return self.inner.loss(self.prepare(chain), reward, noise, state)

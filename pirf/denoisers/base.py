@@ -66,6 +66,14 @@ class Denoiser(nn.Module, ABC):
         """The network to which the whole step that departs from this noise level belongs."""
         return self
 
+    def remember(self, x: Field, sigma: Level, condition: Condition | None = None) -> tuple[Tensor, ...]:
+        """What :meth:`recall` needs of an evaluation at a fixed state, one row per sample, whatever the trained weights are."""
+        return ()
+
+    def recall(self, x: Field, sigma: Level, condition: Condition | None, known: tuple[Tensor, ...]) -> Field:
+        """The evaluation with what is ``known`` of it.  Default: nothing is."""
+        return self(x, sigma, condition)
+
     def admit(self, levels: Sequence[float]) -> None:
         """Refuse noise levels for which this denoiser was not made.  Default: all are fine."""
 
@@ -164,3 +172,12 @@ class FrozenTrunk(Denoiser):
         with torch.no_grad():
             features = self.inner.trunk(x, sigma, condition, self.count)
         return self.inner.head(x, sigma, features, self.count)
+
+    def remember(self, x: Field, sigma: Level, condition: Condition | None = None) -> tuple[Tensor, ...]:
+        """The trunk's features."""
+        with torch.no_grad():
+            return self.inner.trunk(x, sigma, condition, self.count)
+
+    def recall(self, x: Field, sigma: Level, condition: Condition | None, known: tuple[Tensor, ...]) -> Field:
+        """The last stages alone."""
+        return self.inner.head(x, sigma, known, self.count)

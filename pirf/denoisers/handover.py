@@ -153,13 +153,28 @@ class _Tail(Denoiser):
         return self.tuned.cost + (self.base.cost if self.channels is not None else 0)
 
     def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
-        seen = x if self.reads is None else torch.where(_mask(self.reads, x), x, 0)
-        mine = self.tuned(seen, sigma.clamp_min(self.floor), condition)
+        mine = self.tuned(self._seen(x), sigma.clamp_min(self.floor), condition)
         if self.channels is None:
             return mine
         with torch.set_grad_enabled(x.requires_grad and torch.is_grad_enabled()):
             given = self.base(x, sigma, condition)
         return torch.where(_mask(self.channels, x), mine, given)
+
+    def remember(self, x: Field, sigma: Level, condition: Condition | None = None) -> tuple[Tensor, ...]:
+        """The base's estimate, where it keeps some channels, and what the tuned network remembers."""
+        known = self.tuned.remember(self._seen(x), sigma.clamp_min(self.floor), condition)
+        if self.channels is None:
+            return known
+        with torch.no_grad():
+            return (self.base(x, sigma, condition), *known)
+
+    def recall(self, x: Field, sigma: Level, condition: Condition | None, known: tuple[Tensor, ...]) -> Field:
+        """The tuned network beside the base's stored estimate."""
+        mine = self.tuned.recall(self._seen(x), sigma.clamp_min(self.floor), condition, known[self.channels is not None :])
+        return mine if self.channels is None else torch.where(_mask(self.channels, x), mine, known[0])
+
+    def _seen(self, x: Field) -> Field:
+        return x if self.reads is None else torch.where(_mask(self.reads, x), x, 0)
 
 
 def _mask(channels: tuple[int, ...], x: Field) -> Tensor:

@@ -32,6 +32,8 @@ class State:
     x: Field
     memory: tuple[Tensor, ...] = ()
     estimate: Field | None = None
+    known: tuple[Tensor, ...] = ()
+    """What the next step's network remembers of its evaluation at exactly this x."""
 
     def detach(self) -> State:
         """The same values, ready to be a leaf: clones, so that inference tensors never reach a saved activation."""

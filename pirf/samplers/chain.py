@@ -11,6 +11,7 @@ from typing import Protocol, final, runtime_checkable
 
 import attrs
 import torch
+from torch import Tensor
 
 from pirf.denoisers import Denoiser
 from pirf.errors import InputError
@@ -118,7 +119,7 @@ class Chain:
     def advance(self, k: int, state: State) -> State:
         """The sampler's own step k, wholly by the network of its departure level."""
         return self.sampler.step(
-            lambda x, at: self._evaluate(k, x, at),
+            lambda x, at: self._evaluate(k, x, at, state.known if x is state.x else ()),
             self._received(k, state),
             self.levels[k],
             self.levels[k + 1],
@@ -170,8 +171,9 @@ class Chain:
             return State(state.x)
         return state
 
-    def _evaluate(self, k: int, x: Field, at: float) -> Field:
-        network = self.denoiser.for_step(self.levels[k])
-        self.tally.evaluations += network.cost
-        self.tally.ungraded += 0 if torch.is_grad_enabled() else network.cost
-        return network(x, torch.tensor(at, dtype=x.dtype, device=x.device), self.condition)
+    def _evaluate(self, k: int, x: Field, at: float, known: tuple[Tensor, ...] = ()) -> Field:
+        network, level = self.denoiser.for_step(self.levels[k]), torch.tensor(at, dtype=x.dtype, device=x.device)
+        cost = 1 if known else network.cost
+        self.tally.evaluations += cost
+        self.tally.ungraded += 0 if torch.is_grad_enabled() else cost
+        return network.recall(x, level, self.condition, known) if known else network(x, level, self.condition)

@@ -50,7 +50,9 @@ def finetune(
     clip: float | None = None,
     prefix: Sampler | None = None,
     precision: torch.dtype | None = None,
+    replay: int = 1,
     pool: int = 1024,
+    spill: bool = False,
     seed: int = 0,
     out: str | Path | None = None,
     progress: bool = True,
@@ -61,6 +63,8 @@ def finetune(
     ``pool`` stored states: the prefix is then computed once, inside the budget, and the log says so.
     ``prefix`` takes the steps without gradient (``Multistep`` halves the evaluations of ``Heun``), ``precision`` casts their
     networks (bfloat16, say): both change the states that are graded a little, and with them the gradient.
+    ``replay`` makes as many updates on the states of one prefix: those after the first are graded on states that the weights
+    have left.  ``spill`` keeps the pool in memory-mapped files beside the checkpoints in ``out``.
     With ``out``, the same call again resumes.
     """
     began = time.perf_counter()
@@ -72,12 +76,12 @@ def finetune(
             why="guidance is applied when sampling",
             hint="finetune(guided.inner, ...), then wrap the result",
         )
-    if batch < 1 or pool < batch:
+    if batch < 1 or pool < batch or replay < 1:
         raise InputError(
-            "1 ≤ batch ≤ pool is needed",
-            got=f"batch={batch}, pool={pool}",
-            why="a batch is drawn from the pool",
-            hint="batch=8, pool=1024",
+            "1 ≤ batch ≤ pool and replay ≥ 1 are needed",
+            got=f"batch={batch}, pool={pool}, replay={replay}",
+            why="a batch is drawn from the pool, and used at least once",
+            hint="batch=8, pool=1024, replay=1",
         )
     tuned = copy.deepcopy(denoiser).eval()
     trained = gradient.trainable(tuned)
@@ -89,31 +93,48 @@ def finetune(
         tuned.levels = None  # new tail levels are about to be learned
     base = copy.deepcopy(tuned).requires_grad_(False) if regularizer is not None else None
     chain = Chain(sampler, tuned, Noise(seed), quick=prefix, precision=precision)
-    gradient.first_graded(chain)  # refuses what the chain cannot give, before anything is computed
+    graded = gradient.first_graded(chain)  # refuses what the chain cannot give, before anything is computed
     first = first_trained(chain)
     stored = 0 < first < chain.steps
+    if stored and replay > 1:
+        raise InputError(
+            "replay is for weights that the prefix shares",
+            got=f"replay={replay} with a handover",
+            why="the states of a frozen base are stored once and for all",
+            hint="replay=1",
+        )
     if stored:
-        _log.info("the first %d of %d steps belong to the frozen base: %d states are computed once", first, chain.steps, pool)
-        prefixes = Prefixes.compute(chain, first, Noise(seed).fold("pool"), pool, progress=progress)
+        folder = None if out is None or not spill else Path(out) / "prefixes"
+        noise = Noise(seed).fold("pool")[range(pool)]
+        prefixes = Prefixes.compute(gradient.prepare(chain), first, noise, folder=folder, progress=progress)
         chain = attrs.evolve(chain, prefixes=prefixes)
+        features = ", and what their next evaluation owes to frozen weights" if prefixes.state.known else ""
+        _log.info("the first %d of %d steps are the base's: %d states are computed once%s", first, chain.steps, pool, features)
     learned = gradient.init(chain, reward, Noise(seed).fold("init"))
+    recent: Prefixes | None = None
 
     def loss(step: int) -> tuple[Tensor, Record]:
-        nonlocal learned
-        samples = _pool_order(seed, step, batch, pool) if stored else range(step * batch, (step + 1) * batch)
-        outcome = gradient.at(step).loss(chain, reward, Noise(seed).fold("update", step)[samples], learned)
+        nonlocal learned, recent
+        rollout, before = step // replay, chain.tally.evaluations
+        samples = _pool_order(seed, step, batch, pool) if stored else range(rollout * batch, (rollout + 1) * batch)
+        noise, current = Noise(seed).fold("update", rollout)[samples], chain
+        if replay > 1 and graded > 0:
+            if recent is None or step % replay == 0:
+                recent = Prefixes.compute(chain, graded, noise, batch, features=0, progress=False)
+            current = attrs.evolve(chain, prefixes=recent)
+        outcome = gradient.at(step).loss(current, reward, noise, learned)
         learned = outcome.state
         value = outcome.value
         if regularizer is not None and base is not None:
             value = value + regularizer.penalty(tuned, base, outcome.states)
-        return value, {"score": outcome.score, "evaluations": outcome.evaluations, "vjps": outcome.vjps}
+        return value, {"score": outcome.score, "evaluations": chain.tally.evaluations - before, "vjps": outcome.vjps}
 
     def after_step(method: torch.optim.Optimizer) -> None:
         if regularizer is not None and base is not None:
             regularizer.after_step(tuned, base, method)
 
     start = fingerprint(tuned) if out is not None else ""
-    recipe = (batch, lr, optimizer, rate, half_life, clip, prefix, precision, pool, seed, budget, start)
+    recipe = (batch, lr, optimizer, rate, half_life, clip, prefix, precision, replay, pool, seed, budget, start)
     identity = repr((reward, sampler, gradient, regularizer, *recipe))
     average, history = descend(
         trained,
@@ -127,6 +148,7 @@ def finetune(
         after_step=after_step,
         out=None if out is None else Path(out),
         identity=identity,
+        save_at=replay,
         already=time.perf_counter() - began,
         label="fine-tuning",
         progress=progress,

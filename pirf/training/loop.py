@@ -80,6 +80,7 @@ def descend(
     out: Path | None = None,
     identity: str = "",
     save_every: float = 60.0,
+    save_at: int = 1,
     already: float = 0.0,
     label: str = "training",
     progress: bool = True,
@@ -88,7 +89,8 @@ def descend(
 
     The average has a half-life of ``half_life`` times the steps so far, so that it forgets the start at any length of run.
     With ``out``, a checkpoint is kept there and a repeated call goes on from it; ``identity`` is what must not have
-    changed in between.  ``already`` seconds of the budget were spent before the first update.
+    changed in between.  A checkpoint is written every ``save_every`` seconds, after a multiple of ``save_at`` updates.
+    ``already`` seconds of the budget were spent before the first update.
     """
     if not lr > 0:
         raise InputError("a positive learning rate is needed", got=lr, why="nothing would be learned", hint="lr=1e-3")
@@ -133,7 +135,7 @@ def descend(
                 for mean, parameter in zip(average, parameters, strict=True):
                     mean.lerp_(parameter, 1 - decay)
             history.append({"step": step, "seconds": clock(), "lr": factor, "loss": float(value.detach()), **record})
-            if out is not None and clock() - saved > save_every:
+            if out is not None and clock() - saved > save_every and step % save_at == 0:
                 checkpoints.save(out, identity, step, clock(), parameters, average, method, history)
                 saved = clock()
             bar.update(round(100 * budget.progress(step, clock()), 1) - bar.n)

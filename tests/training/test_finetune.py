@@ -8,14 +8,14 @@ import torch
 from tolerances import assert_close
 from toys import Affine, Constant, Quadratic, Tiny, perturb
 
-from pirf.backprop import Full, LastSteps, LayerTruncated
+from pirf.backprop import AdjointMatching, Full, LastSteps, LayerTruncated, Pathwise, Windows
 from pirf.denoisers import Handover
 from pirf.errors import InputError, NumericalError
 from pirf.guidance import DPS
 from pirf.noise import Noise
 from pirf.regularizers import Distillation, Together, WeightAnchor
 from pirf.rewards import Reward
-from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep
+from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, State
 from pirf.schedules import EDM
 from pirf.training import Constant as Steady
 from pirf.training import Cosine, finetune
@@ -148,7 +148,7 @@ def test_a_handover_uses_stored_states_and_says_so(caplog):
     handover = Handover.split(Tiny(), SAMPLER.before_last(1))
     with caplog.at_level(logging.INFO):
         tuned = call(handover, Quadratic(0.4))
-    assert "the first 3 of 4 steps belong to the frozen base: 6 states are computed once" in caplog.text
+    assert "the first 3 of 4 steps are the base's: 6 states are computed once" in caplog.text
     assert {h["evaluations"] for h in tuned.history} == {1}
     assert tuned.levels == (SAMPLER.levels[3],)
     assert equal(tuned.base, handover.base)
@@ -161,17 +161,20 @@ def test_the_stored_states_are_the_ones_that_train(monkeypatch):
     stored = call(Handover.split(Tiny(), SAMPLER.before_last(1)), Quadratic(0.4), batch=6)
 
     class Recomputed:
-        @classmethod
-        def compute(cls, chain, stop, noise, count, progress=True):
-            def recompute(chain):
-                with torch.no_grad():
-                    keyed = attrs.evolve(chain, prefixes=None, noise=noise[sorted(chain.noise.samples)])
-                    state = keyed.run(keyed.initial(), 0, stop).detach()
-                order = sorted(range(count), key=lambda i: chain.noise.samples[i])
-                inverse = sorted(range(count), key=lambda i: order[i])
-                return stop, attrs.evolve(state, x=state.x[inverse], memory=())
+        state = State(torch.empty(0))
 
-            return recompute
+        @classmethod
+        def compute(cls, chain, stop, noise, folder=None, progress=True):
+            self = cls()
+            self.stop, self.noise = stop, noise
+            return self
+
+        def __call__(self, chain):
+            with torch.no_grad():
+                keyed = attrs.evolve(chain, prefixes=None, noise=self.noise[sorted(chain.noise.samples)])
+                state = keyed.run(keyed.initial(), 0, self.stop).detach()
+            rank = {sample: row for row, sample in enumerate(sorted(chain.noise.samples))}
+            return self.stop, State(state.x[[rank[i] for i in chain.noise.samples]])
 
     monkeypatch.setattr(module, "Prefixes", Recomputed)
     assert equal(stored, call(Handover.split(Tiny(), SAMPLER.before_last(1)), Quadratic(0.4), batch=6))
@@ -184,6 +187,33 @@ def test_every_state_of_the_pool_is_used_once_an_epoch():
     assert module._pool_order(1, 0, 6, 6) != module._pool_order(1, 1, 6, 6)
 
 
+def test_replay_makes_several_updates_on_the_states_of_one_prefix():
+    """Evaluations are 7, 1, 1, 7, …; the first update of a rollout has the gradient of a run without replay."""
+    tuned = call(Tiny(), Quadratic(0.4), replay=3)
+    assert [h["evaluations"] for h in tuned.history] == [7, 1, 1, 7, 1, 1]
+    assert equal(call(Tiny(), Quadratic(0.4), replay=3, steps=1), call(Tiny(), Quadratic(0.4), steps=1))
+    seen = []
+
+    @attrs.frozen
+    class Watched(Pathwise):
+        def first_graded(self, chain):
+            return 3
+
+        def rollout(self, chain):
+            rollout = LastSteps(1).rollout(chain)
+            seen.append((chain.noise.samples, rollout.states[0][1]))
+            return rollout
+
+    call(Tiny(), Quadratic(0.4), replay=3, gradient=Watched())
+    assert torch.equal(seen[0][1], seen[2][1])
+    assert seen[0][0] == seen[2][0] != seen[3][0]
+
+
+def test_replay_is_not_for_stored_states():
+    with pytest.raises(InputError, match="for weights that the prefix shares: got replay=2 with a handover"):
+        call(Handover.split(Tiny(), SAMPLER.before_last(1)), Quadratic(0.4), replay=2)
+
+
 # Stopping, resuming, refusing.
 
 CASES = {
@@ -192,6 +222,10 @@ CASES = {
     "anchored": lambda: (Tiny(), {"regularizer": Together((WeightAnchor(1e-2), Distillation(0.1)))}),
     "truncated": lambda: (Tiny(), {"gradient": LayerTruncated(LastSteps(2))}),
     "multistep": lambda: (Tiny(), {"sampler": Multistep(steps=4), "gradient": Full()}),
+    "replayed": lambda: (Tiny(), {"gradient": LastSteps(2), "replay": 2}),
+    "windows": lambda: (Tiny(), {"gradient": Windows(2, updates=2)}),
+    "adjoint matching": lambda: (Tiny(), {"gradient": AdjointMatching(), "sampler": Ancestral(steps=4)}),
+    "spilled": lambda: (Handover.split(Tiny(), SAMPLER.before_last(2)), {"gradient": LastSteps(2), "spill": True}),
 }
 
 
@@ -204,7 +238,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, case, upd
     CALLS["left"] = updates
     with pytest.raises(KeyboardInterrupt):
         call(denoiser, Fragile(), out=tmp_path, **options)
-    CALLS["left"] = 6 - updates  # the updates before are not made again
+    CALLS["left"] = 6 - updates + updates % options.get("replay", 1)  # the updates before are not made again
     resumed = call(denoiser, Fragile(), out=tmp_path, **options)
     assert equal(resumed, whole)
     assert [h["loss"] for h in resumed.history] == [h["loss"] for h in whole.history]
@@ -269,7 +303,7 @@ def test_a_reward_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(tmp_p
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000000002", "step-000000003"]
 
 
-@pytest.mark.parametrize("bad", [{"batch": 0}, {"pool": 1}, {"steps": 0}, {"steps": None}, {"lr": 0.0}])
+@pytest.mark.parametrize("bad", [{"batch": 0}, {"pool": 1}, {"replay": 0}, {"steps": 0}, {"steps": None}, {"lr": 0.0}])
 def test_bad_settings_are_refused(bad):
     with pytest.raises(InputError, match="got"):
         call(Tiny(), Quadratic(0.4), **bad)

@@ -4,7 +4,7 @@ import torch
 from tolerances import assert_close
 from toys import Quadratic, Tiny, perturb
 
-from pirf.backprop import LastSteps
+from pirf.backprop import LastSteps, LayerTruncated
 from pirf.backprop.base import first_trained
 from pirf.denoisers import Handover
 from pirf.noise import Noise
@@ -25,10 +25,10 @@ def setting(kind, tail, channels=None):
 @pytest.mark.parametrize("channels", [None, (1,)])
 def test_stored_states_do_not_see_the_tuned_weights(kind, channels):
     handover, chain = setting(kind, 2, channels)
-    stored = Prefixes.compute(chain, 4, Noise(7).fold("pool"), 6, batch=3, progress=False)
+    stored = Prefixes.compute(chain, 4, Noise(7).fold("pool")[range(6)], batch=3, progress=False)
     perturb(handover.tuned)
     again = torch.cat([chain.keyed(Noise(7).fold("pool")[range(i, i + 3)]).depart(4)[1].x for i in (0, 3)])
-    assert torch.equal(stored.states, again)
+    assert torch.equal(stored.state.x, again)
     served = attrs.evolve(chain, prefixes=stored).keyed(Noise(9)[[4, 1]]).depart(4)[1]
     assert torch.equal(served.x, again[[4, 1]])
 
@@ -40,7 +40,7 @@ def test_the_gradient_from_stored_states_is_that_of_recomputation(kind, count):
     handover, chain = setting(kind, 2)
     perturb(handover.tuned)
     pool = Noise(7).fold("pool")
-    stored = Prefixes.compute(chain, STEPS - count, pool, 4, progress=False)
+    stored = Prefixes.compute(chain, STEPS - count, pool[range(4)], progress=False)
     trained = list(handover.tuned.parameters())
     losses = [LastSteps(count).loss(c, Quadratic(0.3), pool[range(4)]) for c in (attrs.evolve(chain, prefixes=stored), chain)]
     assert torch.equal(losses[0].value, losses[1].value)
@@ -53,14 +53,14 @@ def test_the_gradient_from_stored_states_is_that_of_recomputation(kind, count):
 def test_a_batch_of_the_pool_is_the_pools():
     _, chain = setting(Multistep, 2)
     pool = Noise(7).fold("pool")
-    stored = Prefixes.compute(chain, 3, pool, 6, progress=False)
+    stored = Prefixes.compute(chain, 3, pool[range(6)], progress=False)
     part = LastSteps(3).loss(attrs.evolve(chain, prefixes=stored), Quadratic(0.3), pool[[5, 2]])
     assert_close(part.value, LastSteps(3).loss(chain, Quadratic(0.3), pool[[5, 2]]).value.detach())
 
 
 def test_other_samples_are_computed():
     _, chain = setting(Euler, 2)
-    stored = Prefixes.compute(chain, 4, Noise(7).fold("pool"), 3, progress=False)
+    stored = Prefixes.compute(chain, 4, Noise(7).fold("pool")[range(3)], progress=False)
     served = attrs.evolve(chain, prefixes=stored)
     assert stored(served.keyed(Noise(0)[[3]])) is None
     assert stored(served.keyed(Noise(0)[[2]]))[0] == 4
@@ -75,3 +75,37 @@ def test_what_is_stored_are_the_steps_that_no_trained_weight_makes():
     shared = Handover(handover.tuned, handover.tuned, handover.below)
     assert first_trained(Chain(Heun(steps=STEPS), shared, Noise(0))) == 0
     assert first_trained(Chain(Heun(steps=STEPS), handover.base, Noise(0))) == STEPS
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("options", [{}, {"channels": (1,)}, {"channels": (1,), "reads": (0,), "floor": 2.0}])
+@pytest.mark.parametrize("truncated", [False, True])
+def test_what_is_recalled_is_what_would_be_evaluated(kind, options, truncated):
+    """The features of a frozen trunk and the base's estimate, stored: the same loss and gradient, fewer evaluations."""
+    sampler = kind(steps=STEPS)
+    handover = Handover(Tiny(), perturb(Tiny()), sampler.before_last(2), **options)
+    chain, pool = Chain(sampler, handover, Noise(7)), Noise(7).fold("pool")
+    strategy = LayerTruncated(LastSteps(2)) if truncated else LastSteps(2)
+    trained = strategy.trainable(handover)
+    stored = Prefixes.compute(strategy.prepare(chain), 4, pool[range(5)], batch=2, progress=False)
+    bare = Prefixes.compute(strategy.prepare(chain), 4, pool[range(5)], batch=2, features=0, progress=False)
+    assert len(stored.state.known) == truncated + ("channels" in options)
+    assert bare.state.known == ()
+    losses = [strategy.loss(attrs.evolve(chain, prefixes=p), Quadratic(0.3), pool[[4, 1]]) for p in (stored, bare)]
+    assert_close(losses[0].value.detach(), losses[1].value.detach())
+    for a, b in zip(*(torch.autograd.grad(loss.value, trained) for loss in losses), strict=True):
+        assert_close(a, b)
+    assert losses[0].evaluations == losses[1].evaluations - ("channels" in options)
+
+
+def test_states_live_in_files_where_a_folder_is_given(tmp_path):
+    _, chain = setting(Multistep, 2, (1,))
+    noise = Noise(7).fold("pool")[range(5)]
+    here = Prefixes.compute(chain, 4, noise, batch=2, progress=False)
+    there = Prefixes.compute(chain, 4, noise, batch=2, folder=tmp_path / "states", progress=False)
+    assert (
+        len(list((tmp_path / "states").glob("*.raw"))) == 3
+    )  # x, what a multistep method remembers, the base's estimate
+    for a, b in zip(here(chain.keyed(Noise(0)[[3, 0]]))[1].known, there(chain.keyed(Noise(0)[[3, 0]]))[1].known, strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(here.state.x, there.state.x)
