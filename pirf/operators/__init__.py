@@ -3,7 +3,9 @@
 from pirf.operators import spectral
 from pirf.operators.advection import central_difference, skew_advection
 from pirf.operators.boundary import Boundary, Dirichlet, Neumann, Periodic
+from pirf.operators.elements import stress_divergence
 from pirf.operators.elliptic import solve_flux_divergence
+from pirf.operators.equilibrium import solve_stress_divergence
 from pirf.operators.exponential import etdrk4
 from pirf.operators.stencils import laplacian
 from pirf.operators.transforms import dct, dst, idct, idst, solve_dirichlet, solve_neumann
@@ -26,5 +28,7 @@ __all__ = [
     "solve_dirichlet",
     "solve_flux_divergence",
     "solve_neumann",
+    "solve_stress_divergence",
     "spectral",
+    "stress_divergence",
 ]

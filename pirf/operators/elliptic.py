@@ -18,17 +18,15 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from pirf.errors import InputError, NumericalError
+from pirf.errors import InputError
 from pirf.grids import Grid
 from pirf.operators.boundary import Boundary, Dirichlet, Periodic
+from pirf.operators.conjugate_gradients import conjugate_gradients
 from pirf.operators.transforms import solve_dirichlet, solve_neumann
 from pirf.operators.volumes import adjoint, coefficient_derivative, flux_divergence, homogeneous, local_mean
 from pirf.tensors import Field
 
 __all__ = ["solve_flux_divergence"]
-
-_RELATIVE = {torch.float64: 1e-12, torch.float32: 1e-6}  # of the right side; rounding allows no more
-_ITERATIONS = 2000
 
 
 def solve_flux_divergence(a: Field, f: Field, grid: Grid, boundary: Boundary) -> Field:
@@ -44,13 +42,6 @@ def solve_flux_divergence(a: Field, f: Field, grid: Grid, boundary: Boundary) ->
             got=f"{boundary!r} in {len(grid.axes)} dimension(s)",
             why="its preconditioner is a sine or a cosine transform in the plane",
             hint="Dirichlet(0.0) or Neumann(0.0)",
-        )
-    if f.dtype not in _RELATIVE:
-        raise InputError(
-            "solve_flux_divergence works in float32 or float64",
-            got=f.dtype,
-            why="iterations in fewer digits do not converge",
-            hint="fields.float()",
         )
     return _inverse(a, f, grid, homogeneous(boundary))
 
@@ -99,25 +90,4 @@ def _conjugate_gradients(a: Tensor, f: Tensor, grid: Grid, boundary: Boundary) -
     def precondition(r: Tensor) -> Tensor:
         return -root * (solve_dirichlet(root * r, grid) if walls else solve_neumann(root * r, grid))
 
-    def inner(x: Tensor, y: Tensor) -> Tensor:
-        return (x * y).sum((1, 2, 3), keepdim=True)
-
-    u, r = torch.zeros_like(f), f.clone()
-    z = precondition(r)
-    direction, size = z, inner(r, z)
-    target = (_RELATIVE[f.dtype] ** 2) * inner(f, f)
-    for _ in range(_ITERATIONS):
-        running = inner(r, r) > target  # a finished sample, or one with NaN, moves no more
-        if not bool(running.any()):
-            return u if bool(torch.isfinite(target).all()) else u + 0 * target
-        image = apply(direction)
-        step = torch.where(running, size / inner(direction, image), 0.0)
-        u, r = u + step * direction, r - step * image
-        z = precondition(r)
-        following = inner(r, z)
-        direction = z + torch.where(running, following / size, 0.0) * direction
-        size = following
-    raise NumericalError(
-        f"conjugate gradients did not converge in {_ITERATIONS} iterations: "
-        f"permeabilities from {float(a.min()):.3g} to {float(a.max()):.3g}; raise the lower bound of the permeability"
-    )
+    return conjugate_gradients(apply, f, precondition=precondition, coefficient=a)

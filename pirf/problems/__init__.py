@@ -8,11 +8,12 @@ from types import MappingProxyType
 from pirf.problems.base import Problem
 from pirf.problems.burgers import burgers
 from pirf.problems.darcy import darcy, darcy_lognormal
+from pirf.problems.elasticity import elasticity
 from pirf.problems.helmholtz import helmholtz
 from pirf.problems.kolmogorov import kolmogorov
 from pirf.problems.poisson import poisson
 
-__all__ = ["Problem", "burgers", "catalogue", "darcy", "darcy_lognormal", "helmholtz", "kolmogorov", "poisson"]
+__all__ = ["Problem", "burgers", "catalogue", "darcy", "darcy_lognormal", "elasticity", "helmholtz", "kolmogorov", "poisson"]
 
 catalogue: Mapping[str, Callable[..., Problem]] = MappingProxyType(
     {
@@ -22,6 +23,7 @@ catalogue: Mapping[str, Callable[..., Problem]] = MappingProxyType(
         "darcy_lognormal": darcy_lognormal,
         "burgers": burgers,
         "kolmogorov": kolmogorov,
+        "elasticity": elasticity,
     }
 )
 """Every problem of the package: name → function of the grid's size."""

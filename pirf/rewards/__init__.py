@@ -5,6 +5,7 @@ from pirf.rewards.base import ConditionalPDEReward, PDEReward, ResidualReward, R
 from pirf.rewards.burgers import Burgers
 from pirf.rewards.combine import Decades, Given, Scaled, Sum, balance
 from pirf.rewards.darcy import Darcy
+from pirf.rewards.elasticity import Elasticity
 from pirf.rewards.helmholtz import Helmholtz
 from pirf.rewards.kolmogorov import Kolmogorov
 from pirf.rewards.poisson import Poisson
@@ -16,6 +17,7 @@ __all__ = [
     "CornerWells",
     "Darcy",
     "Decades",
+    "Elasticity",
     "Given",
     "Helmholtz",
     "Kolmogorov",

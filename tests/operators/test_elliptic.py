@@ -7,7 +7,7 @@ from tolerances import assert_close
 from pirf.errors import InputError, NumericalError
 from pirf.grids import Axis, Grid
 from pirf.noise import Noise
-from pirf.operators import Dirichlet, Neumann, Periodic, elliptic, flux_divergence, solve_flux_divergence
+from pirf.operators import Dirichlet, Neumann, Periodic, conjugate_gradients, flux_divergence, solve_flux_divergence
 
 sizes = st.integers(2, 9)
 extents = st.floats(0.5, 2)
@@ -123,6 +123,6 @@ def test_what_it_cannot_solve_is_refused(monkeypatch):
         solve_flux_divergence(a[:, :, 0], f[:, :, 0], Grid((Axis(6),)), Dirichlet(0.0))
     with pytest.raises(InputError, match=r"got torch\.bfloat16"):
         solve_flux_divergence(a.bfloat16(), f.bfloat16(), Grid.square(6), Dirichlet(0.0))
-    monkeypatch.setattr(elliptic, "_ITERATIONS", 2)
-    with pytest.raises(NumericalError, match=r"did not converge in 2 iterations: permeabilities from .* to"):
+    monkeypatch.setattr(conjugate_gradients, "_ITERATIONS", 2)
+    with pytest.raises(NumericalError, match=r"did not converge in 2 iterations: coefficients from .* to"):
         solve_flux_divergence(a, f, Grid.square(6), Dirichlet(0.0))
