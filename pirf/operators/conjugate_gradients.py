@@ -20,7 +20,7 @@ _ITERATIONS = 2000
 
 
 def conjugate_gradients(
-    apply: Callable[[Field], Field], f: Field, *, precondition: Callable[[Field], Field], coefficient: Field
+    apply: Callable[[Field], Field], f: Field, *, precondition: Callable[[Field], Field], coefficient: Tensor
 ) -> Field:
     """The u with ``apply(u)`` = f; ``coefficient`` is what the operator depends on, named where there is no convergence."""
     if f.dtype not in _RELATIVE:

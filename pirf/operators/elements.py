@@ -38,8 +38,8 @@ Strain = tuple[float, float, float]
 _NONE = (0.0, 0.0, 0.0)
 
 
-def stress_divergence(modulus: Field, u: Field, grid: Grid, ratio: float, strain: Strain = _NONE) -> Field:
-    r""":math:`-\nabla\cdot\sigma` at the nodes, like u ``(batch, 2, n, m)``; ``modulus`` > 0 of the elements, Poisson's ``ratio``.
+def stress_divergence(modulus: Tensor, u: Field, grid: Grid, ratio: float, strain: Strain = _NONE) -> Field:
+    r""":math:`-\nabla\cdot\sigma` at the nodes, of the shape of u, ``(batch, 2, n, m)``; one ``modulus`` per element.
 
     Derivatives in both fields are the closed forms above, in forward and in reverse mode, to any order.
     """
@@ -62,9 +62,9 @@ def require_torus(grid: Grid) -> None:
         )
 
 
-def deformation(u: Field, grid: Grid) -> Tensor:
+def deformation(u: Tensor, grid: Grid) -> Tensor:
     """Du: ε_xx, ε_yy, 2ε_xy and the twists of u_x and u_y, ``(batch, 5, n, m)``."""
-    hx, hy = grid.spacing
+    hx, hy = [axis.spacing for axis in grid.axes]
     right = u.roll(-1, 2)
     dx, mx = (right - u) / hx, (right + u) / 2
     above, along = mx.roll(-1, 3), dx.roll(-1, 3)
@@ -83,8 +83,8 @@ def unit_stress(deformed: Tensor, grid: Grid, ratio: float, strain: Strain = _NO
 
 
 def adjoint(
-    modulus: Field, u: Field, weight: Field, grid: Grid, ratio: float, strain: Strain, into: tuple[bool, bool] = (True, True)
-) -> tuple[Field | None, Field | None]:
+    modulus: Tensor, u: Field, weight: Field, grid: Grid, ratio: float, strain: Strain, into: tuple[bool, bool] = (True, True)
+) -> tuple[Tensor | None, Tensor | None]:
     """The gradients in ``modulus`` and in ``u`` of ⟨weight, −∇·σ⟩, those that are asked ``into``."""
     first: Tensor | None = None
     if into[0]:
@@ -144,7 +144,7 @@ def _apply(modulus: Tensor, u: Tensor, grid: Grid, ratio: float, strain: Strain)
 
 def _transposed(s: Tensor, grid: Grid) -> Tensor:
     """Dᵀ."""
-    hx, hy = grid.spacing
+    hx, hy = [axis.spacing for axis in grid.axes]
     xx, yy, xy, twist = s[:, :1], s[:, 1:2], s[:, 2:3], s[:, 3:]
     by_x, by_y = torch.cat([xx, xy], 1), torch.cat([xy, yy], 1)  # what stands before δx and δy of (u_x, u_y)
     below, beside = by_x.roll(1, 3), torch.cat([by_y, twist], 1).roll(1, 3)
@@ -157,7 +157,7 @@ def _stiffness(grid: Grid, ratio: float) -> tuple[Strain, tuple[float, float]]:
     """(C₁₁, C₁₂, C₃₃) of plane strain, and the entries of M for the twists."""
     scale = 1 / ((1 + ratio) * (1 - 2 * ratio))
     c11, c12, c33 = scale * (1 - ratio), scale * ratio, 0.5 / (1 + ratio)
-    hx, hy = grid.spacing
+    hx, hy = [axis.spacing for axis in grid.axes]
     return (c11, c12, c33), ((hy**2 * c11 + hx**2 * c33) / 12, (hx**2 * c11 + hy**2 * c33) / 12)
 
 
@@ -171,7 +171,7 @@ def _inverse_symbol(grid: Grid, ratio: float, dtype: torch.dtype, device: torch.
             for axis, frequencies in zip(grid.axes, (torch.fft.fftfreq, torch.fft.rfftfreq), strict=True)
         ]
         a, b = torch.meshgrid(*half, indexing="ij")
-        hx, hy = grid.spacing
+        hx, hy = [axis.spacing for axis in grid.axes]
         dx, dy = 2 / hx * a.sin() * b.cos(), 2 / hy * a.cos() * b.sin()  # δxμy and μxδy, but for a common phase
         twist = (4 / (hx * hy) * a.sin() * b.sin()) ** 2
         mean = ((a == 0) & (b == 0)).double()

@@ -26,7 +26,7 @@ from pirf.tensors import Field
 __all__ = ["solve_stress_divergence"]
 
 
-def solve_stress_divergence(modulus: Field, f: Field, grid: Grid, ratio: float) -> Field:
+def solve_stress_divergence(modulus: Tensor, f: Field, grid: Grid, ratio: float) -> Field:
     r"""The u, ``(batch, 2, n, m)``, with :math:`-\nabla\cdot(E\,C\varepsilon(u)) + \bar u = f` by periodic elements; E > 0."""
     return _inverse(modulus, f, grid, ratio)
 

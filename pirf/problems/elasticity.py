@@ -7,6 +7,7 @@ stiffness, which lies between the harmonic mean of E (Reuss) and its mean (Voigt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import attrs
@@ -31,9 +32,10 @@ RATIO = 0.3
 STIFFNESS = solver.plane_strain(RATIO)
 
 
-def elasticity(n: int = 32, strain: elements.Strain = (1.0, 0.0, 1.0)) -> Problem:
+def elasticity(n: int = 32, strain: Sequence[float] = (1.0, 0.0, 1.0)) -> Problem:
     """−∇·(E C(ε̄ + ε(u))) = 0, periodic, log E Gaussian, ``strain`` ε̄ as (ε_xx, ε_yy, 2ε_xy); channels (E, u_x, u_y)."""
-    return _elasticity(int(n), tuple(float(part) for part in strain))
+    xx, yy, xy = map(float, strain)
+    return _elasticity(int(n), (xx, yy, xy))
 
 
 @lru_cache(maxsize=16)
@@ -60,11 +62,10 @@ def _elasticity(n: int, strain: elements.Strain) -> Problem:
     def doubled(count: int) -> Field:
         return torch.from_numpy(solution(modulus(count))) * torch.tensor([2.0, 1.0, 1.0]).reshape(3, 1, 1)
 
-    def blurred(count: int) -> Field:
-        e = modulus(count)
-        for axis in (1, 2):
-            e = (np.roll(e, 1, axis) + e + np.roll(e, -1, axis)) / 3
-        return torch.from_numpy(solution(e))
+    def smooth(count: int) -> Field:
+        noise = _white(range(count), 1)
+        noise[:, 5:] = noise[:, :, 5:] = 0.0  # only waves with up to two periods, of the same amplitudes
+        return torch.from_numpy(solution(solver.modulus(noise, n)))
 
     def hill_mandel(x: Field) -> Tensor:
         """⟨σ:ε⟩ = ⟨σ⟩:ε̄, in units of the energy without fluctuation."""
@@ -107,7 +108,7 @@ def _elasticity(n: int, strain: elements.Strain) -> Problem:
         off_law={
             "one modulus everywhere, no displacement": even,
             "twice the modulus, the same displacement": doubled,
-            "blurred modulus, solved": blurred,
+            "modulus without its shorter waves, solved": smooth,
             "another random field, solved": lambda count: torch.from_numpy(solution(modulus(count, 1.5, 20.0))),
         },
         balances={"Hill–Mandel": hill_mandel, "force through sections": sections},
