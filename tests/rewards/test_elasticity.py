@@ -32,7 +32,7 @@ def cell(*shape, count=4, strain=STRAIN):
     return Elasticity(torus(*shape), strain), torch.from_numpy(fields)
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (6, 10), (5, 7), (32, 32)])
+@pytest.mark.parametrize("shape", [(8, 8), (6, 10), (5, 7)])
 @pytest.mark.parametrize("norm", ["l2", "solution"])
 def test_reference_solutions_score_round_off_and_nothing_else_does(shape, norm):
     reward, x = cell(*shape)
@@ -130,7 +130,7 @@ def test_the_solution_norm_is_the_error_of_the_solution():
 
 @pytest.mark.parametrize("norm", ["l2", "solution"])
 def test_float32_is_close_to_float64(norm):
-    reward, x = cell(32, 32)
+    reward, x = cell(24, 24)
     zero = x * torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1)
     reward = attrs.evolve(reward, norm=norm)
     assert float((reward(x.float()).double() / reward(zero)).max()) < 1e-7
