@@ -20,7 +20,7 @@ nothing else: the twists see every checkerboard.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, final
 
@@ -31,7 +31,16 @@ from pirf.errors import InputError
 from pirf.grids import Grid
 from pirf.tensors import Field
 
-__all__ = ["Strain", "adjoint", "deformation", "require_torus", "solve_homogeneous", "stress_divergence", "unit_stress"]
+__all__ = [
+    "Strain",
+    "adjoint",
+    "deformation",
+    "mean_strain",
+    "require_torus",
+    "solve_homogeneous",
+    "stress_divergence",
+    "unit_stress",
+]
 
 Strain = tuple[float, float, float]
 """(ε_xx, ε_yy, 2ε_xy)."""
@@ -49,6 +58,19 @@ def stress_divergence(modulus: Tensor, u: Field, grid: Grid, ratio: float, strai
     if torch.compiler.is_compiling():  # custom forward derivatives cannot be traced, and a compiler fuses the plain formula
         return _apply(modulus, u, grid, ratio, strain)
     return _stress_divergence(modulus, u, grid, ratio, strain)
+
+
+def mean_strain(parts: Sequence[float]) -> Strain:
+    """ε̄ from its three parts, or a refusal."""
+    strain = tuple(map(float, parts))
+    if len(strain) != 3 or not any(strain) or not all(map(math.isfinite, strain)):
+        raise InputError(
+            "a mean strain has three finite parts (ε_xx, ε_yy, 2ε_xy), not all of them zero",
+            got=strain,
+            why="without a load nothing moves, whatever the modulus",
+            hint="(1.0, 0.0, 1.0)",
+        )
+    return strain[0], strain[1], strain[2]
 
 
 def require_torus(grid: Grid) -> None:

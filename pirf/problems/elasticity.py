@@ -34,8 +34,7 @@ STIFFNESS = solver.plane_strain(RATIO)
 
 def elasticity(n: int = 32, strain: Sequence[float] = (1.0, 0.0, 1.0)) -> Problem:
     """−∇·(E C(ε̄ + ε(u))) = 0, periodic, log E Gaussian, ``strain`` ε̄ as (ε_xx, ε_yy, 2ε_xy); channels (E, u_x, u_y)."""
-    xx, yy, xy = map(float, strain)
-    return _elasticity(int(n), (xx, yy, xy))
+    return _elasticity(int(n), elements.mean_strain(strain))
 
 
 @lru_cache(maxsize=16)

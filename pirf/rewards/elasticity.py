@@ -28,7 +28,6 @@ from typing import Any, Literal, final
 import attrs
 from torch import Tensor
 
-from pirf.errors import InputError
 from pirf.grids import Grid
 from pirf.operators import elements
 from pirf.operators.equilibrium import solve_stress_divergence
@@ -42,23 +41,13 @@ def _torus(instance: object, attribute: attrs.Attribute[Any], grid: Grid) -> Non
     elements.require_torus(grid)
 
 
-def _loaded(instance: object, attribute: attrs.Attribute[Any], strain: tuple[float, ...]) -> None:
-    if len(strain) != 3 or not any(strain):
-        raise InputError(
-            "a mean strain (ε_xx, ε_yy, 2ε_xy) is needed, not all of it zero",
-            got=strain,
-            why="without a load nothing moves, whatever the modulus",
-            hint="strain=(1.0, 0.0, 1.0)",
-        )
-
-
 @final
 @attrs.frozen
 class Elasticity(PDEReward):
     """−∇·(E C(ε̄ + ε(u))) = 0; ``strain`` is ε̄ as (ε_xx, ε_yy, 2ε_xy), ``ratio`` Poisson's, ``scale`` the unit of u."""
 
     grid: Grid = attrs.field(validator=_torus)
-    strain: tuple[float, float, float] = attrs.field(default=(1.0, 0.0, 1.0), validator=_loaded)
+    strain: elements.Strain = attrs.field(default=(1.0, 0.0, 1.0), converter=elements.mean_strain)
     ratio: float = attrs.field(default=0.3, validator=[attrs.validators.gt(-1), attrs.validators.lt(0.5)])
     norm: Literal["l2", "solution"] = attrs.field(default="l2", validator=attrs.validators.in_(("l2", "solution")))
     scale: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))

@@ -217,8 +217,8 @@ def test_grids_that_are_no_torus_are_refused(grid):
         Elasticity(grid)
 
 
-@pytest.mark.parametrize("strain", [(0.0, 0.0, 0.0), (1.0, 0.0)])
+@pytest.mark.parametrize("strain", [(0.0, 0.0, 0.0), (1.0, 0.0), (1.0, float("nan"), 0.0)])
 def test_a_strain_that_is_none_is_refused(strain):
-    with pytest.raises(InputError, match=r"not all of it zero: got \(.*\); without a load") as refused:
+    with pytest.raises(InputError, match=r"not all of them zero: got \(.*\); without a load") as refused:
         Elasticity(Grid.square(4, 1.0, "periodic"), strain=strain)
     assert len(str(refused.value).splitlines()) == 1
