@@ -34,6 +34,7 @@ from pirf.rewards import (
     Decades,
     Elasticity,
     Given,
+    Heat,
     Helmholtz,
     Kolmogorov,
     PDEReward,
@@ -42,6 +43,7 @@ from pirf.rewards import (
     Reward,
     Scaled,
     Sum,
+    Wave,
     balance,
 )
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, Sampler
@@ -84,6 +86,7 @@ __all__ = [
     "Grid",
     "Guidance",
     "Handover",
+    "Heat",
     "Helmholtz",
     "Heun",
     "InputError",
@@ -118,6 +121,7 @@ __all__ = [
     "Together",
     "Tuning",
     "UNet",
+    "Wave",
     "WeightAnchor",
     "Windows",
     "__version__",

@@ -9,11 +9,25 @@ from pirf.problems.base import Problem
 from pirf.problems.burgers import burgers
 from pirf.problems.darcy import darcy, darcy_lognormal
 from pirf.problems.elasticity import elasticity
+from pirf.problems.heat import heat
 from pirf.problems.helmholtz import helmholtz
 from pirf.problems.kolmogorov import kolmogorov
 from pirf.problems.poisson import poisson
+from pirf.problems.wave import wave
 
-__all__ = ["Problem", "burgers", "catalogue", "darcy", "darcy_lognormal", "elasticity", "helmholtz", "kolmogorov", "poisson"]
+__all__ = [
+    "Problem",
+    "burgers",
+    "catalogue",
+    "darcy",
+    "darcy_lognormal",
+    "elasticity",
+    "heat",
+    "helmholtz",
+    "kolmogorov",
+    "poisson",
+    "wave",
+]
 
 catalogue: Mapping[str, Callable[..., Problem]] = MappingProxyType(
     {
@@ -24,6 +38,8 @@ catalogue: Mapping[str, Callable[..., Problem]] = MappingProxyType(
         "burgers": burgers,
         "kolmogorov": kolmogorov,
         "elasticity": elasticity,
+        "heat": heat,
+        "wave": wave,
     }
 )
 """Every problem of the package: name → function of the grid's size."""

@@ -159,8 +159,8 @@ class Problem:
                 why="its fields are not a linear map of white noise",
                 hint="pirf.problems.poisson(n)",
             )
-        points = int(np.prod(self.grid.shape))
-        unit = np.eye(points).reshape(points, *self.grid.shape)
+        noise = self.white(range(1), 0).shape[1:]
+        unit = np.eye(int(np.prod(noise))).reshape(-1, *noise)
         columns = self.scaling.normalise(torch.from_numpy(self.law(unit)))
         centre = self.scaling.normalise(torch.zeros(1, *self.shape, dtype=torch.float64))
         return GaussianDenoiser.from_factor(self.shape, centre[0], (columns - centre).flatten(1).T, scaling=self.scaling)

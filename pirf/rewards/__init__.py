@@ -6,10 +6,12 @@ from pirf.rewards.burgers import Burgers
 from pirf.rewards.combine import Decades, Given, Scaled, Sum, balance
 from pirf.rewards.darcy import Darcy
 from pirf.rewards.elasticity import Elasticity
+from pirf.rewards.heat import Heat
 from pirf.rewards.helmholtz import Helmholtz
 from pirf.rewards.kolmogorov import Kolmogorov
 from pirf.rewards.poisson import Poisson
 from pirf.rewards.sources import CornerWells, Source, Uniform
+from pirf.rewards.wave import Wave
 
 __all__ = [
     "Burgers",
@@ -19,6 +21,7 @@ __all__ = [
     "Decades",
     "Elasticity",
     "Given",
+    "Heat",
     "Helmholtz",
     "Kolmogorov",
     "PDEReward",
@@ -29,6 +32,7 @@ __all__ = [
     "Source",
     "Sum",
     "Uniform",
+    "Wave",
     "balance",
     "legacy",
     "legacy_burgers",

@@ -1,0 +1,121 @@
+r"""**Wave**: u_tt = u_xx on (t, x), u = 0 at both ends; channels (u, v) with v = u_t, the first frame of both is given.
+
+The equation and its discrete law are :mod:`pirf.rewards.wave`'s chapter, its solver :mod:`pirf.reference.wave`'s.  With speed 1
+on a string of length 1 over one unit of time, every wave is reflected exactly once.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pirf.errors import InputError
+from pirf.grids import Axis, Grid
+from pirf.noise import Noise
+from pirf.operators import Dirichlet, laplacian
+from pirf.problems.base import FIT_SEED, Problem
+from pirf.reference import random_fields
+from pirf.reference import wave as solver
+from pirf.rewards import Wave
+from pirf.tensors import Field
+
+__all__ = ["wave"]
+
+Array = NDArray[np.float64]
+SPEED = 1.0
+# What the law's velocity and acceleration have in the mean square: of every mode, u and v hold the same energy.
+_FREQUENCIES = math.pi * SPEED * np.arange(1, solver.MODES + 1)
+ENERGY = 0.5 * float((solver.initial_spectrum() ** 2 * _FREQUENCIES**2).sum())
+ACCELERATION = 0.5 * float((solver.initial_spectrum() ** 2 * _FREQUENCIES**4).sum())
+
+
+def wave(n: int = 32) -> Problem:
+    """u_tt = u_xx on n frames of n cells, fixed ends, (u₀, v₀) random sine series.  See :mod:`pirf.rewards.wave`."""
+    return _wave(int(n))
+
+
+@lru_cache(maxsize=16)
+def _wave(n: int) -> Problem:
+    if n < 4:
+        raise InputError("wave needs four frames and cells or more", got=n, why="shorter waves have no room", hint="n=32")
+    grid = Grid((Axis(n, 1.0, "nodes"), Axis(n, 1.0, "cells")))
+
+    def evolved(x: Field, speed: float = SPEED) -> Field:
+        return torch.from_numpy(solver.solve(_start(x), n, speed))
+
+    def white(indices: range, seed: int) -> Array:
+        return random_fields.white((2, solver.MODES), indices, seed)
+
+    def energies(x: Field) -> Tensor:
+        """½ mean(v² + c²|Du|²) of every frame, ``(batch, frames)``; the sum by parts is exact on cells with odd ghosts."""
+        u, v = x.unbind(1)
+        string = Grid(grid.axes[1:])  # the frames are the channels of a field in space
+        return 0.5 * (v.square() - SPEED**2 * u * laplacian(u, string, Dirichlet(0.0))).mean(2)
+
+    def drift(x: Field) -> Tensor:
+        energy = energies(x)
+        return (energy - energy[:, :1]).abs().amax(1) / ENERGY
+
+    def smoother(count: int) -> Field:
+        start = solver.initial_condition(white(range(count), 1), n, SPEED, alpha=6.0, tau=7.0)
+        return torch.from_numpy(solver.solve(start, n, SPEED))
+
+    def fundamental(count: int) -> Field:  # as widely spread as the data
+        sine = torch.sin(math.pi * grid.axes[1].points())
+        size = 0.5 * Noise(1).fold("standing")[range(count)].normal((1, 1), torch.float64)
+        return evolved(torch.stack([size * sine, 0 * size * sine], 1))
+
+    deviations = solver.solve(solver.initial_condition(white(range(512), FIT_SEED), n, SPEED), n, SPEED).std((0, 2, 3))
+    return Problem(
+        name="wave",
+        n=n,
+        grid=grid,
+        channels=("u", "v"),
+        solved=(0, 1),
+        reward=Wave(grid, SPEED),
+        solution_norm=Wave(grid, SPEED, norm="solution", scale=tuple(map(float, deviations))),
+        scale=ACCELERATION,
+        white=white,
+        law=lambda noise: solver.solve(solver.initial_condition(noise, n, SPEED), n, SPEED),
+        solve=evolved,
+        refine=wave,
+        manufactured=_travelling_waves,
+        impostors={
+            "first frame for ever": lambda x: x[:, :, :1].expand_as(x),
+            "solution at half the speed": lambda x: evolved(x, 0.5 * SPEED),
+            "solution backwards in time": lambda x: torch.from_numpy(solver.solve(_start(x), n, SPEED, duration=-1.0)),
+            "solution between free ends": lambda x: torch.from_numpy(solver.solve_free(_start(x), n, SPEED)),
+            "solution that dies away": lambda x: x * torch.exp(-0.1 * grid.meshgrid()[0]).to(x),
+            "right displacement at rest": lambda x: torch.stack([x[:, 0], 0 * x[:, 1]], 1),
+        },
+        off_law={"one standing wave": fundamental, "a smoother first frame, evolved": smoother},
+        balances={"energy": drift},
+        quantities={"energy": lambda x: energies(x).mean(1)},
+        evolution=True,
+        gaussian=True,
+    )
+
+
+def _start(x: Field) -> Array:
+    """(u₀, v₀) of fields or of first frames, ``(batch, 2, n)``."""
+    first: Array = (x[:, :, 0] if x.ndim == 4 else x).double().cpu().numpy()
+    return first
+
+
+def _travelling_waves(on: Grid) -> Field:
+    """D'Alembert: u = F(t + x) − F(t − x) solves the equation, and vanishes at both ends if F has the period 2."""
+    t, x = on.meshgrid()
+
+    def f(s: Tensor) -> Tensor:
+        return 0.3 * torch.exp(torch.sin(math.pi * s))
+
+    def slope(s: Tensor) -> Tensor:
+        return math.pi * torch.cos(math.pi * s) * f(s)
+
+    ahead, back = SPEED * t + x, SPEED * t - x
+    return torch.stack([f(ahead) - f(back), SPEED * (slope(ahead) - slope(back))])[None]
