@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pirf.grids import Grid
 from pirf.noise import Noise
+from pirf.operators import idct
 from pirf.problems.base import Problem
 from pirf.problems.elliptic import unit_square
 from pirf.reference import heat as solver
@@ -30,7 +31,7 @@ DIFFUSIVITY, DURATION = 0.01, 1.0
 
 
 def heat(n: int = 32) -> Problem:
-    """u_t = 0.01 Δu between walls without flux, u0 ~ GRF-N plus a random mean; channels (u0, u1).  See :mod:`pirf.rewards.heat`."""
+    """u_t = 0.01 Δu between walls without flux, u0 ~ GRF-N plus a random mean.  See :mod:`pirf.rewards.heat`."""
     return _heat(int(n))
 
 
@@ -51,6 +52,13 @@ def _heat(n: int) -> Problem:
     def rough(count: int) -> Field:
         noise = random_fields.white((n, n), range(count), seed=1)
         return torch.from_numpy(pair(solver.initial_condition(noise, alpha=1.5, tau=9.0)))
+
+    def grainy(count: int) -> Field:  # the finer half of the modes at a tenth of the data's deviation, and none of it in u1
+        x = torch.from_numpy(pair(solver.initial_condition(random_fields.white((n, n), range(count), seed=1))))
+        modes = Noise(1).fold("grain")[range(count)].normal((1, n, n), torch.float64)
+        modes[:, :, : n // 2, : n // 2] = 0
+        grain = idct(modes)
+        return torch.cat([x[:, :1] + 0.1 * x[:, :1].std() / grain.std() * grain, x[:, 1:]], 1)
 
     def even(count: int) -> Field:  # as widely spread as the data
         level = 0.4 * Noise(1).fold("even")[range(count)].normal((1, 1, 1), torch.float64)
@@ -87,9 +95,13 @@ def _heat(n: int) -> Problem:
             "nothing has happened": lambda x: later(x, first(x)),
             "solution with half the diffusivity": lambda x: later(x, solver.solve(first(x), 0.5 * DIFFUSIVITY, DURATION)),
             "solution between cold walls": lambda x: later(x, solver.solve_cold(first(x), DIFFUSIVITY, DURATION)),
-            "everything at the mean": lambda x: x.mean((2, 3), keepdim=True).expand_as(x),
+            "the mean everywhere": lambda x: torch.cat([x[:, :1], x[:, :1].mean((2, 3), keepdim=True).expand_as(x[:, :1])], 1),
         },
-        off_law={"uniform temperatures": even, "another random field, evolved": rough},
+        off_law={
+            "uniform temperatures": even,
+            "another random field, evolved": rough,
+            "grain on u0 that leaves no trace": grainy,
+        },
         balances={"mean temperature": leak, "maximum principle": overshoot},
         gaussian=True,
     )

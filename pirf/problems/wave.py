@@ -45,8 +45,14 @@ def _wave(n: int) -> Problem:
         raise InputError("wave needs four frames and cells or more", got=n, why="shorter waves have no room", hint="n=32")
     grid = Grid((Axis(n, 1.0, "nodes"), Axis(n, 1.0, "cells")))
 
-    def evolved(x: Field, speed: float = SPEED) -> Field:
-        return torch.from_numpy(solver.solve(_start(x), n, speed))
+    def initial(indices: range, seed: int, alpha: float = 3.0) -> Array:
+        return solver.initial_condition(white(indices, seed), n, SPEED, alpha)
+
+    def evolve(start: Array, speed: float = SPEED, duration: float = 1.0) -> Array:
+        return solver.solve(start, n, speed, duration)
+
+    def evolved(x: Field, speed: float = SPEED, duration: float = 1.0) -> Field:
+        return torch.from_numpy(evolve(_first(x), speed, duration))
 
     def white(indices: range, seed: int) -> Array:
         return random_fields.white((2, solver.MODES), indices, seed)
@@ -62,15 +68,15 @@ def _wave(n: int) -> Problem:
         return (energy - energy[:, :1]).abs().amax(1) / ENERGY
 
     def smoother(count: int) -> Field:
-        start = solver.initial_condition(white(range(count), 1), n, SPEED, alpha=6.0, tau=7.0)
-        return torch.from_numpy(solver.solve(start, n, SPEED))
+        return torch.from_numpy(evolve(initial(range(count), 1, alpha=6.0)))
 
-    def fundamental(count: int) -> Field:  # as widely spread as the data
-        sine = torch.sin(math.pi * grid.axes[1].points())
-        size = 0.5 * Noise(1).fold("standing")[range(count)].normal((1, 1), torch.float64)
-        return evolved(torch.stack([size * sine, 0 * size * sine], 1))
+    def fundamental(count: int) -> Field:
+        out = torch.zeros(count, 2, n, n, dtype=torch.float64)
+        size = 0.5 * Noise(1).fold("standing")[range(count)].normal((1,), torch.float64)
+        out[:, 0, 0] = size * torch.sin(math.pi * grid.axes[1].points())
+        return evolved(out)
 
-    deviations = solver.solve(solver.initial_condition(white(range(512), FIT_SEED), n, SPEED), n, SPEED).std((0, 2, 3))
+    of_u, of_v = evolve(initial(range(512), FIT_SEED)).std((0, 2, 3)).tolist()
     return Problem(
         name="wave",
         n=n,
@@ -78,18 +84,18 @@ def _wave(n: int) -> Problem:
         channels=("u", "v"),
         solved=(0, 1),
         reward=Wave(grid, SPEED),
-        solution_norm=Wave(grid, SPEED, norm="solution", scale=tuple(map(float, deviations))),
+        solution_norm=Wave(grid, SPEED, norm="solution", scale=(of_u, of_v)),
         scale=ACCELERATION,
         white=white,
-        law=lambda noise: solver.solve(solver.initial_condition(noise, n, SPEED), n, SPEED),
+        law=lambda noise: evolve(solver.initial_condition(noise, n, SPEED)),
         solve=evolved,
         refine=wave,
         manufactured=_travelling_waves,
         impostors={
             "first frame for ever": lambda x: x[:, :, :1].expand_as(x),
             "solution at half the speed": lambda x: evolved(x, 0.5 * SPEED),
-            "solution backwards in time": lambda x: torch.from_numpy(solver.solve(_start(x), n, SPEED, duration=-1.0)),
-            "solution between free ends": lambda x: torch.from_numpy(solver.solve_free(_start(x), n, SPEED)),
+            "solution backwards in time": lambda x: evolved(x, duration=-1.0),
+            "solution between free ends": lambda x: torch.from_numpy(solver.solve_free(_first(x), n, SPEED)),
             "solution that dies away": lambda x: x * torch.exp(-0.1 * grid.meshgrid()[0]).to(x),
             "right displacement at rest": lambda x: torch.stack([x[:, 0], 0 * x[:, 1]], 1),
         },
@@ -101,10 +107,10 @@ def _wave(n: int) -> Problem:
     )
 
 
-def _start(x: Field) -> Array:
-    """(u₀, v₀) of fields or of first frames, ``(batch, 2, n)``."""
-    first: Array = (x[:, :, 0] if x.ndim == 4 else x).double().cpu().numpy()
-    return first
+def _first(x: Field) -> Array:
+    """(u₀, v₀), ``(batch, 2, n)``."""
+    frame: Array = x[:, :, 0].double().cpu().numpy()
+    return frame
 
 
 def _travelling_waves(on: Grid) -> Field:
