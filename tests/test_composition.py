@@ -28,13 +28,28 @@ from pirf.denoisers import Handover
 from pirf.grids import Axis, Grid
 from pirf.noise import Noise
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
-from pirf.rewards import Burgers, Darcy, Decades, Elasticity, Given, Helmholtz, Kolmogorov, Poisson, Reward, Scaled, Sum
+from pirf.rewards import (
+    Burgers,
+    Darcy,
+    Decades,
+    Elasticity,
+    Given,
+    Heat,
+    Helmholtz,
+    Kolmogorov,
+    Poisson,
+    Reward,
+    Scaled,
+    Sum,
+    Wave,
+)
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, Sampler
 
 GRID = Grid.square(8)
 SAMPLERS = [Euler(steps=3), Heun(steps=3), Multistep(steps=3), Ancestral(steps=3)]
 SOLUTION = Poisson(GRID, "solution", 0.05)
 TIME_AND_CIRCLE = Grid((Axis(8, 1.0, "nodes"), Axis(8, 1.0, "periodic")))
+TIME_AND_STRING = Grid((Axis(8, 1.0, "nodes"), Axis(8, 1.0, "cells")))
 
 
 @attrs.frozen
@@ -51,7 +66,7 @@ class OnChannel(Reward):
 REWARDS = [
     Poisson(GRID), SOLUTION, Darcy(GRID), Given(Poisson(GRID), (0,)),
     Sum((Scaled(Decades(Poisson(GRID), 0.1), 1e-3), Helmholtz(GRID, 1.0, "solution", 0.05))),
-    OnChannel(Burgers(TIME_AND_CIRCLE)),
+    OnChannel(Burgers(TIME_AND_CIRCLE)), Heat(GRID), Wave(TIME_AND_STRING),
 ]  # fmt: skip
 TORUS = Grid.square(14, 2 * math.pi, "periodic")
 ON_THE_TORUS = [

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +46,7 @@ def _sine_matrix(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def sine_matrix(n: int, like: Tensor) -> Tensor:
     """The orthonormal DST-II matrix S: columns are the modes k = 1..n, SᵀS = I."""
-    return _cached(_sine_matrix)(n, like.dtype, like.device)
+    return _sine_matrix(n, like.dtype, like.device)
 
 
 @lru_cache(maxsize=64)
@@ -62,13 +61,7 @@ def _cosine_matrix(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def cosine_matrix(n: int, like: Tensor) -> Tensor:
     """The orthonormal DCT-II matrix C: columns are the modes k = 0..n−1, CᵀC = I."""
-    return _cached(_cosine_matrix)(n, like.dtype, like.device)
-
-
-def _cached(make: Any) -> Callable[..., Tensor]:
-    """``make`` with its cache, or what is behind it while a compiler is tracing, which warns of caches."""
-    matrix: Callable[..., Tensor] = make.__wrapped__ if torch.compiler.is_compiling() else make
-    return matrix
+    return _cosine_matrix(n, like.dtype, like.device)
 
 
 def dst(x: Field) -> Field:

@@ -52,7 +52,9 @@ def test_it_averages(n, m, diffusivity, seed):
     assert (u1.max((1, 2)) <= u0.max((1, 2)) + slack).all()
     assert (u1.min((1, 2)) >= u0.min((1, 2)) - slack).all()
     assert (u1.std((1, 2)) <= u0.std((1, 2)) + slack).all()
-    assert_close(torch.from_numpy(heat.solve(heat.solve(u0, diffusivity, 0.3), diffusivity, 0.7)), torch.from_numpy(u1), unit=1.0)
+    assert_close(
+        torch.from_numpy(heat.solve(heat.solve(u0, diffusivity, 0.3), diffusivity, 0.7)), torch.from_numpy(u1), unit=1.0
+    )
 
 
 def test_cold_walls_let_heat_out():

@@ -22,7 +22,9 @@ def generator(n, speed, extent, corner=-3.0):
 
 
 @pytest.mark.parametrize(("solve", "corner"), [(wave.solve, -3.0), (wave.solve_free, -1.0)])
-@pytest.mark.parametrize(("n", "frames", "speed", "duration", "extent"), [(2, 2, 1, 1, 1), (12, 5, 0.7, -1.5, 2), (7, 4, 2, 3, 0.5)])
+@pytest.mark.parametrize(
+    ("n", "frames", "speed", "duration", "extent"), [(2, 2, 1, 1, 1), (12, 5, 0.7, -1.5, 2), (7, 4, 2, 3, 0.5)]
+)
 def test_every_frame_is_the_matrix_exponential(solve, corner, n, frames, speed, duration, extent):
     first = random_fields.white((2, n), range(3), seed=1)
     w = solve(first, frames, speed, duration, extent)
@@ -42,6 +44,7 @@ def test_an_adaptive_integration_agrees():
 
 def test_it_converges_with_order_two_to_d_alembert():
     """u = F(t + x) − F(t − x) with F of period 2 is zero at both ends and bounces for ever."""
+
     def f(s):
         return np.exp(np.sin(np.pi * s) + 0.5 * np.cos(2 * np.pi * s))
 

@@ -1,5 +1,6 @@
 import math
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -139,7 +140,9 @@ def test_the_public_contract_holds():
     check_reward(Heat(RECTANGLE), truth(RECTANGLE) + 0.1 * normal(4, 2, 16, 24), cases=5)
 
 
-def test_it_compiles_whole():
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+def test_it_compiles_whole(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the checks of this suite cannot be traced
     reward, x = Heat(Grid((Axis(6), Axis(8)))), normal(2, 2, 6, 8)
     compiled = torch.compile(reward.residual, fullgraph=True, backend="aot_eager")
     gradients = []

@@ -1,5 +1,6 @@
 import math
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -55,10 +56,10 @@ def travelling_waves(grid, speed=1.0):
     k = math.pi / grid.axes[1].extent
 
     def f(s):
-        return torch.exp(torch.sin(k * s) + 0.5 * torch.cos(2 * k * s))
+        return torch.exp(torch.sin(k * s))
 
     def slope(s):
-        return k * (torch.cos(k * s) - torch.sin(2 * k * s)) * f(s)
+        return k * torch.cos(k * s) * f(s)
 
     ahead, back = speed * t + x, speed * t - x
     return torch.stack([f(ahead) - f(back), speed * (slope(ahead) - slope(back))])[None]
@@ -131,7 +132,7 @@ def test_order_of_convergence_on_all_rows(form, norm):
     """Second in space, exact in time; with the exact frequencies nothing is left of a smooth exact solution."""
     errors = []
     for n in (32, 64, 128):
-        grid = plane(n // 4 + 1, n, 1.3, 0.8)
+        grid = plane(n + 1, n, 1.3, 0.8)
         errors.append(float((-Wave(grid, 1.7, form, norm)(travelling_waves(grid, 1.7))).sqrt()))
     if form == "semi-discrete":
         assert all(abs(found - 2) < 0.1 for found in orders(errors)), orders(errors)
@@ -213,7 +214,9 @@ def test_the_public_contract_holds(form, norm):
     check_reward(Wave(plane(8, 8), form=form, norm=norm), truth(8, 8) + 0.1 * normal(4, 2, 8, 8), cases=3)
 
 
-def test_it_compiles_whole():
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+def test_it_compiles_whole(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the checks of this suite cannot be traced
     reward, x = Wave(plane(5, 8)), normal(2, 2, 5, 8)
     compiled = torch.compile(reward.residual, fullgraph=True, backend="aot_eager")
     gradients = []
@@ -242,7 +245,9 @@ def test_other_axes_are_refused(grid):
         Wave(grid)
 
 
-@pytest.mark.parametrize("bad", [{"speed": 0.0}, {"form": "leapfrog"}, {"norm": "l1"}, {"scale": (1.0, 0.0)}, {"scale": (1.0,)}])
+@pytest.mark.parametrize(
+    "bad", [{"speed": 0.0}, {"form": "leapfrog"}, {"norm": "l1"}, {"scale": (1.0, 0.0)}, {"scale": (1.0,)}]
+)
 def test_bad_options_are_refused(bad):
     with pytest.raises(Exception, match=next(iter(bad))):
         Wave(plane(4, 4), **bad)

@@ -103,9 +103,7 @@ def test_states_live_in_files_where_a_folder_is_given(tmp_path):
     noise = Noise(7).fold("pool")[range(5)]
     here = Prefixes.compute(chain, 4, noise, batch=2, progress=False)
     there = Prefixes.compute(chain, 4, noise, batch=2, folder=tmp_path / "states", progress=False)
-    assert (
-        len(list((tmp_path / "states").glob("*.raw"))) == 3
-    )  # x, what a multistep method remembers, the base's estimate
+    assert len(list((tmp_path / "states").glob("*.raw"))) == 3  # x, what a multistep method remembers, the base's estimate
     for a, b in zip(here(chain.keyed(Noise(0)[[3, 0]]))[1].known, there(chain.keyed(Noise(0)[[3, 0]]))[1].known, strict=True):
         assert torch.equal(a, b)
     assert torch.equal(here.state.x, there.state.x)
