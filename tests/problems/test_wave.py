@@ -9,6 +9,7 @@ from pirf import reference
 from pirf.errors import InputError
 from pirf.metrics import mean_squares
 from pirf.problems import wave
+from pirf.problems.wave import ENERGY
 
 
 def test_sample_i_depends_on_seed_and_index_alone():
@@ -83,8 +84,11 @@ def test_energy_is_a_balance_and_a_quantity():
     assert float(balance(fields).max()) < 1e-12
     dying = problem.impostors["solution that dies away"](fields)
     energy = quantity(fields)
-    assert_close(balance(dying), (1 - np.exp(-0.2)) * energy / 3.0613642948879974)
-    assert_moment(energy[:, None], 3.03)
+    assert_close(balance(dying), (1 - np.exp(-0.2)) * energy / ENERGY)
+    units = np.eye(2 * reference.wave.MODES).reshape(-1, 2, reference.wave.MODES)
+    expected = float(quantity(torch.from_numpy(problem.law(units))).sum())  # a quadratic form of white noise: its trace
+    assert_moment(energy, expected)
+    assert abs(expected / ENERGY - 1) < 0.02
     assert_close(quantity(0.5 * fields), energy / 4)
 
 
