@@ -1,7 +1,7 @@
-r"""**Heat**: u_t = 0.01 Δu on the unit square without flux through its walls; channels (u0, u1), the temperature at times 0 and 1.
+r"""**Heat**: u_t = 0.01 Δu on the unit square, no flux through its walls; channels (u0, u1), the temperature at times 0 and 1.
 
-The equation and its discrete law are :mod:`pirf.rewards.heat`'s chapter, its solver :mod:`pirf.reference.heat`'s.  u0 is given and
-u1 solved for; both together are Gaussian, so that the exact denoiser is known.
+The equation and its discrete law are :mod:`pirf.rewards.heat`'s chapter, its solver :mod:`pirf.reference.heat`'s.  u0 is given
+and u1 solved for; both together are Gaussian, so that the exact denoiser is known.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _heat(n: int) -> Problem:
 
 
 def _fading_cosines(on: Grid) -> Field:
-    """Cos πx cos 2πy e^{−5π²κt} and a constant, at times 0 and T."""
+    """A constant and cos πx cos 2πy e^{−5π²κt}, at times 0 and T."""
     x, y = on.meshgrid()
     u0 = torch.cos(math.pi * x) * torch.cos(2 * math.pi * y)
     return torch.stack([0.3 + u0, 0.3 + math.exp(-5 * math.pi**2 * DIFFUSIVITY * DURATION) * u0])[None]

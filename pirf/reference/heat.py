@@ -4,8 +4,8 @@ r"""The heat equation :math:`u_t = \kappa \Delta u` on a rectangle whose walls l
 diagonal in the DCT-II with the eigenvalues λ ≤ 0 of :func:`pirf.reference.poisson.eigenvalues`.
 *Time.*  Exact: :math:`\hat u(t) = e^{\kappa t \lambda} \hat u(0)`, one multiplication per mode whatever t is.
 
-*Initial temperature.*  GRF-N (:mod:`pirf.reference.random_fields`), whose spatial mean is zero, plus a random mean: the constant
-mode, which GRF-N leaves out, gets the standard deviation ¼.
+*Initial temperature.*  GRF-N (:mod:`pirf.reference.random_fields`), whose spatial mean is zero, plus a random mean: the
+constant mode, which GRF-N leaves out, gets the standard deviation ¼.
 """
 
 from __future__ import annotations

@@ -4,12 +4,12 @@ r"""The wave equation :math:`u_{tt} = c^2 u_{xx}` between fixed ends, as a pair 
 DST-II, and mode k of the semi-discrete equation is an oscillator of frequency :math:`\omega_k = 2ch^{-1} \sin(\pi k/2n)`.
 
 *Time.*  Exact: :math:`\hat u(t) = \hat u \cos\omega t + \hat v\,\omega^{-1} \sin\omega t`,
-:math:`\hat v(t) = -\hat u\,\omega \sin\omega t + \hat v \cos\omega t`.  Every frame is reached from the first one, at round-off.
+:math:`\hat v(t) = -\hat u\,\omega \sin\omega t + \hat v \cos\omega t`.  Every frame is reached from the first, at round-off.
 
 *Initial condition.*  :math:`u_0 = \sum_{k=1}^{64} \lambda_k \xi_k \sin \pi kx`,
 :math:`v_0 = \sum_{k=1}^{64} \lambda_k\, \pi ck\, \eta_k \sin \pi kx` with ξ, η ~ N(0, 1),
-:math:`\lambda_k = \sqrt2\, \tau^{\alpha - 1/2} ((\pi k)^2 + \tau^2)^{-\alpha/2}`, α = 3, τ = 7.  Displacement and velocity hold the
-same energy in every mode, so that the exact equation leaves this law as it is at all times.
+:math:`\lambda_k = \sqrt2\, \tau^{\alpha - 1/2} ((\pi k)^2 + \tau^2)^{-\alpha/2}`, α = 3, τ = 7.  Displacement and velocity hold
+the same energy in every mode, so that the exact equation leaves this law as it is at all times.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-r"""**Heat**: :math:`u_t = \kappa\Delta u` between walls without flux; channels (u0, u1), the temperature at time 0 and at time T.
+r"""**Heat**: :math:`u_t = \kappa\Delta u` between walls without flux; channels (u0, u1), the temperature at times 0 and T.
 
 *Discrete law.*  Cell centres, even ghosts: no heat passes the faces of the wall.  The residual
 :math:`r = u_1 - e^{\kappa T\Delta_h} u_0`, through cosines, has a row per cell and the unit of a temperature.  It is the law of
 :func:`pirf.reference.heat.solve`, written again from the equation, on boxes of any dimension.
 
-*Why this form.*  :math:`e^{\kappa T\Delta_h}` is a contraction, averages with positive weights: an error in u0 enters with a
-factor of 1 at most, one in u1 with the factor 1.  The equation solved for u0, :math:`u_0 - e^{-\kappa T\Delta_h} u_1`, has the same
-zeros and is useless: it multiplies the rounding errors of u1 by up to :math:`e^{8\kappa T/h^2}`.
-The residual *is* the error in u1, so that there is no other solution norm.
+*Why this form.*  :math:`e^{\kappa T\Delta_h}` averages with positive weights: an error in u0 enters with a factor of 1 at
+most, one in u1 with the factor 1.  The equation solved for u0, :math:`u_0 - e^{-\kappa T\Delta_h} u_1`, has the same zeros and is
+useless: it multiplies the rounding errors of u1 by up to :math:`e^{8\kappa T/h^2}` on square cells.  The residual *is* the error
+in u1, so that there is no other solution norm.
 
 *Good values.*  S is the mean square of u1, so that ρ = MSE/S is 1 on average for u1 = 0.
 

@@ -23,7 +23,7 @@ def test_its_fields_are_keyed_reference_solutions():
 
 
 def test_units():
-    """S is the mean square of u1, in closed form, so that u1 = 0 scores ρ = 1 on average; normalised fields have deviation ½."""
+    """S is the mean square of u1, so that u1 = 0 scores ρ = 1 on average; normalised fields have deviation ½."""
     problem = heat(16)
     fields = problem.sample(400, seed=11)
     zero = torch.stack([fields[:, 0], 0 * fields[:, 1]], 1)
