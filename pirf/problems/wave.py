@@ -18,7 +18,7 @@ from pirf.errors import InputError
 from pirf.grids import Axis, Grid
 from pirf.noise import Noise
 from pirf.operators import Dirichlet, laplacian
-from pirf.problems.base import FIT_SEED, Problem
+from pirf.problems.base import Problem
 from pirf.reference import random_fields
 from pirf.reference import wave as solver
 from pirf.rewards import Wave
@@ -28,10 +28,11 @@ __all__ = ["wave"]
 
 Array = NDArray[np.float64]
 SPEED = 1.0
-# What the law's velocity and acceleration have in the mean square: of every mode, u and v hold the same energy.
 _FREQUENCIES = math.pi * SPEED * np.arange(1, solver.MODES + 1)
-ENERGY = 0.5 * float((solver.initial_spectrum() ** 2 * _FREQUENCIES**2).sum())
-ACCELERATION = 0.5 * float((solver.initial_spectrum() ** 2 * _FREQUENCIES**4).sum())
+# The law's mean squares of u, of u_t, which is its mean energy as well, and of u_tt: the same at all times.
+DISPLACEMENT, ENERGY, ACCELERATION = (
+    0.5 * float((solver.initial_spectrum() ** 2 * _FREQUENCIES**power).sum()) for power in (0, 2, 4)
+)
 
 
 def wave(n: int = 32) -> Problem:
@@ -45,14 +46,11 @@ def _wave(n: int) -> Problem:
         raise InputError("wave needs four frames and cells or more", got=n, why="shorter waves have no room", hint="n=32")
     grid = Grid((Axis(n, 1.0, "nodes"), Axis(n, 1.0, "cells")))
 
-    def initial(indices: range, seed: int, alpha: float = 3.0) -> Array:
-        return solver.initial_condition(white(indices, seed), n, SPEED, alpha)
-
-    def evolve(start: Array, speed: float = SPEED, duration: float = 1.0) -> Array:
-        return solver.solve(start, n, speed, duration)
+    def law(noise: Array, alpha: float = 3.0) -> Array:
+        return solver.solve(solver.initial_condition(noise, n, SPEED, alpha), n, SPEED)
 
     def evolved(x: Field, speed: float = SPEED, duration: float = 1.0) -> Field:
-        return torch.from_numpy(evolve(_first(x), speed, duration))
+        return torch.from_numpy(solver.solve(_first(x), n, speed, duration))
 
     def white(indices: range, seed: int) -> Array:
         return random_fields.white((2, solver.MODES), indices, seed)
@@ -68,7 +66,7 @@ def _wave(n: int) -> Problem:
         return (energy - energy[:, :1]).abs().amax(1) / ENERGY
 
     def smoother(count: int) -> Field:
-        return torch.from_numpy(evolve(initial(range(count), 1, alpha=6.0)))
+        return torch.from_numpy(law(white(range(count), 1), alpha=6.0))
 
     def fundamental(count: int) -> Field:
         out = torch.zeros(count, 2, n, n, dtype=torch.float64)
@@ -76,7 +74,6 @@ def _wave(n: int) -> Problem:
         out[:, 0, 0] = size * torch.sin(math.pi * grid.axes[1].points())
         return evolved(out)
 
-    of_u, of_v = evolve(initial(range(512), FIT_SEED)).std((0, 2, 3)).tolist()
     return Problem(
         name="wave",
         n=n,
@@ -84,10 +81,10 @@ def _wave(n: int) -> Problem:
         channels=("u", "v"),
         solved=(0, 1),
         reward=Wave(grid, SPEED),
-        solution_norm=Wave(grid, SPEED, norm="solution", scale=(of_u, of_v)),
+        solution_norm=Wave(grid, SPEED, norm="solution", scale=(math.sqrt(DISPLACEMENT), math.sqrt(ENERGY))),
         scale=ACCELERATION,
         white=white,
-        law=lambda noise: evolve(solver.initial_condition(noise, n, SPEED)),
+        law=law,
         solve=evolved,
         refine=wave,
         manufactured=_travelling_waves,

@@ -5,9 +5,9 @@ r"""**Heat**: :math:`u_t = \kappa\Delta u` between walls without flux; channels 
 :func:`pirf.reference.heat.solve`, written again from the equation, on boxes of any dimension.
 
 *Why this form.*  :math:`e^{\kappa T\Delta_h}` averages with positive weights: an error in u0 enters with a factor of 1 at
-most, one in u1 with the factor 1.  The equation solved for u0, :math:`u_0 - e^{-\kappa T\Delta_h} u_1`, has the same zeros and is
-useless: it multiplies the rounding errors of u1 by up to :math:`e^{8\kappa T/h^2}` on square cells.  The residual *is* the error
-in u1, so that there is no other solution norm.
+most, one in u1 with the factor 1.  The equation solved for u0, :math:`u_0 - e^{-\kappa T\Delta_h} u_1`, has the same zeros and
+is useless: it multiplies the rounding errors of u1 by up to :math:`e^{8\kappa T/h^2}` on square cells.  The residual *is* the
+error in u1, so that there is no other solution norm.
 
 *Good values.*  S is the mean square of u1, so that ρ = MSE/S is 1 on average for u1 = 0.
 

@@ -1,8 +1,8 @@
 r"""**Wave**: :math:`u_{tt} = c^2 u_{xx}` on (t, x), u = 0 at both ends; channels (u, v) with v = u_t.
 
 *Discrete law.*  Frames at both ends of [0, T] (``nodes``), cells in x with odd ghosts.  The second difference is diagonal in
-the sines, :math:`\omega_k = 2ch^{-1}\sin(\pi k/2n)`, and with :math:`\Lambda = c\sqrt{-\Delta_h}`, ω in every mode, the equation
-turns each pair (Λu, v) by the angle ωΔt from frame to frame.  The residual is what is left of
+the sines, :math:`\omega_k = 2ch^{-1}\sin(\pi k/2n)`, and with :math:`\Lambda = c\sqrt{-\Delta_h}`, ω in every mode, the
+equation turns each pair (Λu, v) by the angle ωΔt from frame to frame.  The residual is what is left of
 
 .. math:: r^k = \frac1{\Delta t} \left[ \binom{\Lambda u}{v}^{k+1} -
    \begin{pmatrix} \cos \Lambda\Delta t & \sin \Lambda\Delta t \\ -\sin \Lambda\Delta t & \cos \Lambda\Delta t \end{pmatrix}
@@ -12,8 +12,8 @@ two rows per step and point.  It is the law of :func:`pirf.reference.wave.solve`
 
 *Units.*  A row of u alone would be a velocity and a row of v an acceleration, and their sum of squares would mean nothing.  Λu
 is a velocity as v is, so that both rows are accelerations and need no weight: their mean square is the *energy* of a step's
-defect over Δt².  Energy is what the propagator preserves, so that no step hides or inflates the defect of another, and the error
-of frame k in the energy norm is at most :math:`\Delta t \sum_{j<k} \|r^j\|`.
+defect over Δt².  Energy is what the propagator preserves, so that no step hides or inflates the defect of another, and the
+error of frame k in the energy norm is at most :math:`\Delta t \sum_{j<k} \|r^j\|`.
 
 *Two norms.*  ``norm="solution"`` scores the error of every later frame itself, against the exact evolution of the first one, u
 and v in units of ``scale``.
