@@ -77,21 +77,23 @@ def _own(place: str, n: int) -> Certificate:
 def verify(
     name: Annotated[str, typer.Argument(help=f"one of: {', '.join(catalogue)}; or your own, file.py:name")],
     n: Size = 32,
-    released: Annotated[bool, typer.Option(help="judge the residual of the published code instead")] = False,
+    published: Annotated[str | None, typer.Option(help="judge a published residual instead: pirf, diffusionpde, pidm")] = None,
+    released: Annotated[bool, typer.Option("--released", help="the same as --published pirf")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the certificate of a problem's reward, or of a reward, problem or function of n in a file of yours."""
-    if ":" in name and not released:
+    method = "pirf" if released else published
+    if ":" in name and method is None:
         _show(_own(name, n), as_json)
     problem = _problem(name, n)
-    if released and problem.released is None:
+    if method is not None and method not in problem.published:
         raise InputError(
-            "a problem with a published residual is needed",
-            got=repr(problem),
-            why="none is reproduced for it",
-            hint="leaving --released out",
+            f"one of the published residuals of {problem.name} is needed",
+            got=repr(method),
+            why="no other is reproduced for it",
+            hint=" or ".join(problem.published) or "leaving --published out",
         )
-    _show(certify(problem, reward=problem.released if released else None), as_json)
+    _show(certify(problem, reward=None if method is None else problem.published[method]), as_json)
 
 
 def _show(certificate: Certificate, as_json: bool) -> NoReturn:

@@ -3,6 +3,7 @@ r"""An honest comparison: the same problem, the same initial noise and the same 
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Mapping
 from io import StringIO
@@ -79,6 +80,7 @@ COLUMNS: Mapping[str, str] = {
     "ρ": "mean MSE/S of the residual",
     "ρ median": "",
     "ρ≤τ": "share of samples with ρ ≤ 0.05",
+    "laws": "share of samples in which every integral law (a flux, a mean) holds within 0.05 of its natural size",
     "re-solve": "median relative distance of the solution from the solver's answer to what the sample takes as given",
     "var": "variance over truth's, per channel",
     "spectrum": "log-spectrum distance, truth against truth = 1",
@@ -194,7 +196,7 @@ def compare(
             hint="the problem that the models were trained on",
         )
     truth, other = problem.sample(samples, seed=seed), problem.sample(samples, seed=seed + 1)
-    unit = fidelity(other, truth)
+    unit = fidelity(other, truth, problem.quantities)
 
     def judge(name: str, fields: Tensor, **cost: Any) -> Result:
         obeys = adherence(
@@ -204,9 +206,10 @@ def compare(
             floor=problem.floor,
             solve=problem.solve,
             solved=problem.solved,
+            balances=problem.balances,
             tolerance=tolerance,
         )
-        faithful = fidelity(fields, truth).over(unit)
+        faithful = fidelity(fields, truth, problem.quantities).over(unit)
         return Result(name, obeys, faithful, alarms(obeys, faithful), fields=fields[:4].cpu(), **cost)
 
     as_float32 = problem.scaling.physical(problem.scaling.normalise(other).float())
@@ -240,6 +243,7 @@ def _cells(row: Result) -> list[str]:
         f"{a.rho:.3g}",
         f"{a.rho_median:.3g}",
         f"{100 * a.satisfied:.0f} %",
+        "—" if math.isnan(a.conserved) else f"{100 * a.conserved:.0f} %",
         f"{100 * a.resolve:.2g} %",
         " ".join(f"{v:.2f}" for v in f.variance),
         f"{max(f.spectrum):.2f}",

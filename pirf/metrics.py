@@ -1,18 +1,20 @@
 r"""What is measured of a set of samples: adherence to the equation, fidelity to the data's law, and alarms.
 
 *Adherence.*  :math:`\rho = \mathrm{MSE}/S` with a constant S per problem, its quantiles, interior and boundary rows apart,
-MSE over the data's own floor, the share of samples with ρ ≤ τ, and the re-solve error :math:`\|u - S(a)\|/\|S(a)\|` with a
-reference solver that is handed in.
+MSE over the data's own floor, the share of samples with ρ ≤ τ, the re-solve error :math:`\|u - S(a)\|/\|S(a)\|` with a
+reference solver that is handed in, and the share of samples that keep every integral law of the problem.
 
 *Fidelity.*  No residual fixes a distribution, so every figure here compares with truth and is divided by its
-truth-against-truth value, the one that two independent sets of exact samples show: 1 means "as good as data".
+truth-against-truth value, the one that two independent sets of exact samples show: 1 means "as good as data".  Quantities
+are named numbers per sample, such as an energy: their laws are compared as well.
 
 *Alarms* name the ways in which a row has been paid for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import final
 
 import attrs
@@ -27,9 +29,24 @@ from pirf.rewards import ResidualReward
 from pirf.scaling import Scaling
 from pirf.tensors import Field
 
-__all__ = ["Adherence", "Fidelity", "adherence", "alarms", "fidelity", "mean_squares", "resolve_errors", "round_trip_floor"]
+__all__ = [
+    "Adherence",
+    "Fidelity",
+    "Quantity",
+    "adherence",
+    "alarms",
+    "defects",
+    "fidelity",
+    "mean_squares",
+    "resolve_errors",
+    "round_trip_floor",
+]
+
+PerSample = Callable[[Field], Tensor]
+"""Fields → one number for each."""
 
 _TINY = 1e-300
+_SMALL = 0.01  # of a natural size: two sets of truth may agree better by chance, or exactly where a quantity is 0 on truth
 
 
 @final
@@ -50,6 +67,23 @@ class Adherence:
     """Share of samples with ρ ≤ τ."""
     resolve: float
     """Median relative distance of the solved channels from the reference solution."""
+    conserved: float = math.nan
+    """Share of samples in which every integral law holds within τ of its natural size; NaN without such laws."""
+    defect: float = math.nan
+    """Median defect of the law that is kept worst, in units of its natural size."""
+
+
+@final
+@attrs.frozen
+class Quantity:
+    """One number per sample, in units of its natural size: its law against truth's."""
+
+    w1: float
+    """Wasserstein-1 distance."""
+    mean: float
+    """Mean over truth's; both count as 0.01 at least."""
+    spread: float
+    """Standard deviation over truth's; both count as 0.01 at least."""
 
 
 @final
@@ -67,15 +101,21 @@ class Fidelity:
     """Sliced Wasserstein-2 distance of the standardised lowest cosine coefficients, all channels jointly."""
     diversity: float
     """Mean pairwise distance over truth's."""
+    quantities: Mapping[str, Quantity] = attrs.field(factory=dict)
+    """The problem's named quantities."""
 
     def over(self, unit: Fidelity) -> Fidelity:
         """Distances in units of another one's (truth against truth); ratios stay as they are."""
         return Fidelity(
             variance=self.variance,
-            w1=tuple(a / max(b, _TINY) for a, b in zip(self.w1, unit.w1, strict=True)),
+            w1=tuple(a / max(b, _SMALL) for a, b in zip(self.w1, unit.w1, strict=True)),
             spectrum=tuple(a / max(b, _TINY) for a, b in zip(self.spectrum, unit.spectrum, strict=True)),
             sliced=self.sliced / max(unit.sliced, _TINY),
             diversity=self.diversity,
+            quantities={
+                name: attrs.evolve(found, w1=found.w1 / max(unit.quantities[name].w1, _SMALL))
+                for name, found in self.quantities.items()
+            },
         )
 
 
@@ -99,6 +139,11 @@ def resolve_errors(fields: Field, solve: Callable[[Field], Field], solved: tuple
     return torch.nan_to_num(relative, nan=torch.inf, posinf=torch.inf)
 
 
+def defects(fields: Field, balances: Mapping[str, PerSample]) -> Float[Tensor, "law batch"]:
+    """How far each sample is from each integral law, in units of the law's natural size, ≥ 0."""
+    return torch.stack([law(fields.double()).abs() for law in balances.values()])
+
+
 def adherence(
     fields: Field,
     reward: ResidualReward,
@@ -107,14 +152,16 @@ def adherence(
     floor: float,
     solve: Callable[[Field], Field],
     solved: tuple[int, ...],
+    balances: Mapping[str, PerSample] | None = None,
     tolerance: float = 0.05,
 ) -> Adherence:
-    """All adherence figures of a set of physical fields; ``tolerance`` is τ."""
+    """All adherence figures of a set of physical fields; ``tolerance`` is τ, of ρ and of the integral laws ``balances``."""
     _finite(fields)
     with torch.no_grad():
         rows = reward.residuals(fields.double())
     rho = rows.flatten(1).square().mean(1) / scale
     inside, frame = _frame_split(rows, fields.ndim - 2)
+    gaps = defects(fields, balances) if balances else torch.full((1, len(fields)), math.nan)
     return Adherence(
         rho=float(rho.mean()),
         rho_median=float(rho.median()),
@@ -124,10 +171,14 @@ def adherence(
         boundary=frame / scale,
         satisfied=float((rho <= tolerance).double().mean()),
         resolve=float(resolve_errors(fields, solve, solved).median()),
+        conserved=float((gaps.amax(0) <= tolerance).double().mean()) if balances else math.nan,
+        defect=float(gaps.median(1).values.max()),
     )
 
 
-def fidelity(fields: Field, truth: Float[Tensor, "truth channel *grid"]) -> Fidelity:
+def fidelity(
+    fields: Field, truth: Float[Tensor, "truth channel *grid"], quantities: Mapping[str, PerSample] | None = None
+) -> Fidelity:
     """All fidelity figures of ``fields`` against ``truth``; equal numbers of samples are compared."""
     _finite(fields)
     count = min(len(fields), len(truth))
@@ -144,6 +195,7 @@ def fidelity(fields: Field, truth: Float[Tensor, "truth channel *grid"]) -> Fide
         spectrum=tuple((_log_spectrum(a) - _log_spectrum(b)).square().mean(1).sqrt().tolist()),
         sliced=_sliced(a, b),
         diversity=_spread_of_pairs(a, spread) / _spread_of_pairs(b, spread),
+        quantities={name: _compared(quantity(a), quantity(b)) for name, quantity in (quantities or {}).items()},
     )
 
 
@@ -160,6 +212,7 @@ def alarms(adherence: Adherence, fidelity: Fidelity) -> tuple[str, ...]:
         raised.append("spectrum")
     if fidelity.sliced > 2.5 or max(fidelity.w1) > 5:
         raised.append("law")
+    raised += [f"quantity: {name}" for name, found in fidelity.quantities.items() if not found.w1 <= 5]
     return tuple(raised)
 
 
@@ -172,6 +225,12 @@ def _finite(fields: Field) -> None:
             why="one of them would make every mean meaningless",
             hint="a smaller guidance weight or learning rate",
         )
+
+
+def _compared(ours: Tensor, theirs: Tensor) -> Quantity:
+    """Scalars by their order statistics."""
+    mean, spread = (max(abs(float(of(ours))), _SMALL) / max(abs(float(of(theirs))), _SMALL) for of in (torch.mean, torch.std))
+    return Quantity(w1=float((ours.sort().values - theirs.sort().values).abs().mean()), mean=mean, spread=spread)
 
 
 def _frame_split(rows: Tensor, dims: int) -> tuple[float, float]:

@@ -7,7 +7,7 @@ Rows, each with what was measured, its limit and a verdict:
 - *adjoint*: :math:`|\langle Jv, w\rangle - \langle v, J^T w\rangle| \le 10^{-10} (\|Jv\|\|w\| + \|v\|\|J^T w\|)`;
 - *sensitivity*: every channel has finite jumps that change the residual, and must then have a non-zero :math:`Jv`; autograd
   agrees with itself even through a hard threshold;
-- *residual of truth* in float64 and *floor* in float32;
+- *residual of truth* in float64, *floor* in float32, and the *integral laws* that truth must keep;
 - *hackability*: non-solutions that must score worse than truth, and blind spots that no residual can see, each with the
   alarm that catches it.
 
@@ -26,7 +26,7 @@ import torch
 
 from pirf.errors import InputError
 from pirf.grids import Grid
-from pirf.metrics import adherence, alarms, fidelity, mean_squares, round_trip_floor
+from pirf.metrics import PerSample, adherence, alarms, defects, fidelity, mean_squares, round_trip_floor
 from pirf.noise import Noise
 from pirf.problems import Problem
 from pirf.problems.base import grafted
@@ -113,6 +113,8 @@ class _Case:
     """Where the order of convergence is measured."""
     impostors: Mapping[str, Solver] = attrs.field(factory=dict)
     off_law: Mapping[str, Callable[[int], Field]] = attrs.field(factory=dict)
+    balances: Mapping[str, PerSample] = attrs.field(factory=dict)
+    quantities: Mapping[str, PerSample] = attrs.field(factory=dict)
 
 
 def verify(
@@ -194,6 +196,8 @@ def _of_problem(
         "interior rows" if frames is None else "in time",
         problem.impostors,
         problem.off_law,
+        problem.balances,
+        problem.quantities,
     )
 
 
@@ -243,7 +247,7 @@ def _consistency(case: _Case) -> list[Row]:
     size = _unit(case)
     worst = float(mean_squares(case.reward, case.truth).max()) / size
     floor = round_trip_floor(case.reward, case.truth, Scaling.fit(case.truth)) / size
-    return [
+    rows = [
         Row(
             "residual of truth",
             "PASS" if worst <= case.tolerance else "FAIL",
@@ -259,6 +263,11 @@ def _consistency(case: _Case) -> list[Row]:
             "MSE/S after a float32 round trip",
         ),
     ]
+    if case.balances:
+        gap = float(defects(case.truth, case.balances).max())
+        laws = ", ".join(case.balances)
+        rows.append(Row("integral laws of truth", "PASS" if gap <= 1e-10 else "FAIL", f"{gap:.1e}", "≤ 1e-10", laws))
+    return rows
 
 
 def _unit(case: _Case) -> float:
@@ -323,12 +332,12 @@ def _blind_spots(case: _Case) -> list[Row]:
         bent[:, given] = bent[:, given] * (bent[:, given] / spread(bent)[:, given]).square() / 3
         table["given field cubed, solved again"] = case.solver(bent)
     table |= {name: make(len(case.truth)) for name, make in case.off_law.items()}
-    unit = fidelity(case.other, case.truth)
+    unit = fidelity(case.other, case.truth, case.quantities)
     size = _unit(case)
     rows = []
     for name, state in table.items():
         figures = adherence(state, case.reward, scale=size, floor=0.0, solve=case.solver, solved=case.solved)
-        caught = alarms(figures, fidelity(state, case.truth).over(unit))
+        caught = alarms(figures, fidelity(state, case.truth, case.quantities).over(unit))
         seen = figures.rho > 1e-2
         note = "seen by the residual itself" if seen else f"caught by {', '.join(caught)}" if caught else "nothing sees it"
         rows.append(Row(f"blind spot: {name}", "PASS" if seen or caught else "FAIL", f"{figures.rho:.1e}", "an alarm", note))

@@ -34,9 +34,18 @@ def test_released_is_the_residual_that_the_problem_names(capsys, monkeypatch):
         cli.verify("helmholtz", n=16, released=True)
     assert stop.value.exit_code == 1
     assert capsys.readouterr().out.startswith("ReleasedHelmholtz(grid=Grid.square(16), k=1.0) on pirf.problems.helmholtz")
-    monkeypatch.setattr(cli, "catalogue", {"plain": lambda n: attrs.evolve(poisson(n), released=None)})
-    with pytest.raises(InputError, match="a problem with a published residual is needed: got"):
+    monkeypatch.setattr(cli, "catalogue", {"plain": lambda n: attrs.evolve(poisson(n), published={})})
+    with pytest.raises(InputError, match="one of the published residuals of poisson is needed: got 'pirf'"):
         cli.verify("plain", n=8, released=True)
+
+
+def test_published_residuals_are_asked_for_by_the_name_of_their_method(capsys):
+    with pytest.raises(typer.Exit) as stop:
+        cli.verify("darcy_lognormal", n=16, published="pidm")
+    assert stop.value.exit_code == 1
+    assert capsys.readouterr().out.startswith("PIDMDarcy(grid=Grid.square(16)")
+    with pytest.raises(InputError, match=r"published residuals of darcy is needed: got 'pidm'.* Try pirf or diffusionpde"):
+        cli.verify("darcy", n=16, published="pidm")
 
 
 @pytest.mark.parametrize(

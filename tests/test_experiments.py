@@ -32,6 +32,14 @@ def test_the_exact_denoiser_solves_the_equation_to_round_off(table):
     assert table["oracle"].adherence.satisfied == 1.0
 
 
+def test_the_exact_denoiser_keeps_the_integral_laws(table):
+    assert table["oracle"].adherence.conserved == 1.0
+    assert table["oracle"].adherence.defect < 1e-12
+    assert table["truth"].adherence.conserved == 1.0
+    assert table.cells()[1][list(pirf.experiments.COLUMNS).index("laws")] == "100 %"
+    assert "quantity: energy of u" in table["shrunk"].alarms
+
+
 def test_the_exact_denoiser_is_as_good_as_data(table):
     assert not set(table["oracle"].alarms) - {"below the data's floor"}  # it works in float64, the floor is float32's
     assert max(table["oracle"].fidelity.w1) < 3
@@ -63,6 +71,7 @@ def test_json_and_text_carry_every_row(table, tmp_path):
     saved = json.loads(table.save(tmp_path / "table.json").read_text())
     assert [row["name"] for row in saved["rows"]] == ["truth", "oracle", "shrunk", "guided"]
     assert saved["rows"][1]["adherence"]["rho"] == table["oracle"].adherence.rho
+    assert saved["rows"][1]["fidelity"]["quantities"]["energy of u"]["mean"] == pytest.approx(1, abs=0.3)
     for name in ("truth", "oracle", "shrunk", "guided", "variance"):
         assert name in str(table)
 

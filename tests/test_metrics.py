@@ -1,5 +1,6 @@
 import math
 
+import attrs
 import pytest
 import torch
 from tolerances import assert_close
@@ -10,8 +11,10 @@ from pirf.grids import Grid
 from pirf.metrics import (
     Adherence,
     Fidelity,
+    Quantity,
     adherence,
     alarms,
+    defects,
     fidelity,
     mean_squares,
     resolve_errors,
@@ -172,6 +175,63 @@ def test_each_alarm_has_its_own_threshold():
         ({"w1": (1.0, 5.1)}, "law"),
     ):  # fmt: skip
         assert alarms(good, Fidelity(**(fair | change))) == (name,)
+
+
+MEAN, ENERGY = {"mean": lambda x: x[:, 1].mean((1, 2))}, {"energy": lambda x: x[:, 0].square().mean((1, 2))}
+
+
+def test_the_share_of_samples_that_keep_every_law():
+    """A third is shifted by 0.1, another by 0.2: with τ between them two thirds hold; the median defect of the worse law."""
+    fields = TRUTH - TRUTH.mean((2, 3), keepdim=True)
+    fields[:32] += 0.1
+    fields[32:64] -= 0.2
+    laws = MEAN | {"a third of it": lambda x: MEAN["mean"](x) / 3}
+    gaps = defects(fields, laws)
+    assert_close(gaps[0], torch.tensor([0.1, 0.2, 0.0], dtype=torch.float64).repeat_interleave(32))
+    assert_close(gaps[1], gaps[0] / 3)
+    for tolerance, share in ((0.05, 1 / 3), (0.15, 2 / 3), (0.21, 1.0)):
+        assert_close(measure(fields, balances=laws, tolerance=tolerance).conserved, share)
+    assert_close(measure(fields, balances=laws).defect, 0.1)
+    assert_close(measure(fields[:64], balances=dict(reversed(laws.items()))).defect, gaps[0, :64].median())
+
+
+def test_without_laws_nothing_is_claimed_about_them():
+    figures = measure(TRUTH)
+    assert math.isnan(figures.conserved)
+    assert math.isnan(figures.defect)
+    assert fidelity(TRUTH, TRUTH).quantities == {}
+
+
+def test_what_an_older_table_holds_is_still_an_adherence_and_a_fidelity():
+    """The new figures have defaults: files of earlier versions lack them."""
+    figures = attrs.asdict(measure(TRUTH, balances=MEAN))
+    del figures["conserved"], figures["defect"]
+    assert math.isnan(Adherence(**figures).conserved)
+    older = attrs.asdict(UNIT)
+    del older["quantities"]
+    assert Fidelity(**older) == UNIT
+
+
+@pytest.mark.parametrize("c", [0.9, 3.0])
+def test_the_law_of_a_quantity_of_scaled_fields(c):
+    """A square scales by c²: its mean and spread do, and its Wasserstein distance is |1 − c²| of its mean."""
+    (found,) = fidelity(c * TRUTH, TRUTH, ENERGY).quantities.values()
+    assert_close(torch.tensor([found.mean, found.spread], dtype=torch.float64), c**2)
+    assert_close(found.w1, abs(1 - c**2) * ENERGY["energy"](TRUTH).mean())
+
+
+@pytest.mark.parametrize(("level", "raises"), [(0.04, ()), (0.06, ("quantity: height",))])
+def test_a_quantity_that_is_exactly_zero_on_truth_has_a_unit(level, raises):
+    """Two sets of truth agree exactly: 1 % of the natural size is the unit then, and 5 % of it raises the alarm."""
+    height = {"height": lambda x: x[:, 0, 0, 0] - TRUTH[:, 0, 0, 0]}
+    moved = TRUTH.clone()
+    moved[:, 0, 0, 0] += level
+    unit, found = fidelity(TRUTH, TRUTH, height).quantities["height"], fidelity(moved, TRUTH, height).quantities["height"]
+    assert unit == Quantity(w1=0.0, mean=1.0, spread=1.0)
+    assert_close(found.mean, level / 0.01)
+    over = attrs.evolve(UNIT, quantities={"height": found}).over(attrs.evolve(UNIT, quantities={"height": unit}))
+    assert_close(over.quantities["height"].w1, level / 0.01)
+    assert alarms(measure(in_float32(THIRD)), over) == raises
 
 
 def test_rows_without_a_frame_have_no_boundary_figure():

@@ -53,6 +53,24 @@ def test_the_right_reward_passes_every_row():
     assert sum(r.name.startswith("blind spot") for r in certificate.rows) == 4
 
 
+def test_a_law_that_truth_breaks_is_a_fault_of_the_problem():
+    """A defect of 1e-9 where round-off is 1e-16; without laws there is no such row."""
+    laws = {"flux": lambda x: PROBLEM.balances["flux out of one half"](x) + 1e-9}
+    assert status(pirf.verify(attrs.evolve(PROBLEM, balances=laws), samples=8), "integral laws") == "FAIL"
+    assert not [r for r in pirf.verify(attrs.evolve(PROBLEM, balances={}), samples=8).rows if r.name.startswith("integral")]
+
+
+def test_a_quantity_alone_can_catch_a_blind_spot():
+    """Other solutions of the same law: nothing but a quantity that knows the seed tells them from truth."""
+    others = {"other solutions": lambda count: PROBLEM.sample(count, seed=5)}
+    known = PROBLEM.sample(64, 5)[:, 0, 0, 0]
+    problem = attrs.evolve(PROBLEM, off_law=others, quantities={})
+    assert status(pirf.verify(problem), "blind spot: other") == "FAIL"
+    knowing = attrs.evolve(problem, quantities={"seed": lambda x: torch.isin(x[:, 0, 0, 0], known).double()})
+    (row,) = [r for r in pirf.verify(knowing).rows if r.name == "blind spot: other solutions"]
+    assert (row.status, row.note) == ("PASS", "caught by quantity: seed")
+
+
 def test_the_measured_orders_are_second():
     rows = {r.name: float(r.measured) for r in pirf.verify(PROBLEM).rows if r.name.startswith("order")}
     assert rows == {"order, interior rows": pytest.approx(2, abs=0.1), "order, solution": pytest.approx(2, abs=0.02)}

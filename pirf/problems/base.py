@@ -72,7 +72,7 @@ class Problem:
     balances: Mapping[str, Callable[[Field], Tensor]] = attrs.field(factory=dict)
     """Integral laws: fields → each sample's defect, in units of its own natural size, 0 for solutions; ``(batch,)``."""
     quantities: Mapping[str, Callable[[Field], Tensor]] = attrs.field(factory=dict)
-    """What else tells data from imitations: fields → one number per sample, whose law is compared with truth's."""
+    """What else tells data from imitations: fields → one number per sample in units of its natural size, ``(batch,)``."""
     solution_norm: ResidualReward | None = None
     """The reward in the norm of the solution, where the problem is linear in the solved channel."""
     evolution: bool = False
@@ -81,8 +81,8 @@ class Problem:
     """Whether the law is a linear map of white noise, so that the exact denoiser is known."""
     parameters: Mapping[str, object] = attrs.field(factory=dict)
     """The arguments beside ``n`` of the call that made this problem: parameters of its equation."""
-    released: ResidualReward | None = None
-    """The residual that the published code evaluates, for comparison."""
+    published: Mapping[str, ResidualReward] = attrs.field(factory=dict)
+    """The residuals that published code evaluates, for comparison, by the name of the method: pirf, diffusionpde, pidm."""
 
     def __repr__(self) -> str:
         arguments = {"n": self.n, **self.parameters}

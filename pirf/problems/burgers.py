@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pirf.errors import InputError
 from pirf.grids import Axis, Grid
@@ -19,13 +20,15 @@ from pirf.problems.base import Problem
 from pirf.reference import burgers as solver
 from pirf.reference import random_fields
 from pirf.rewards import Burgers
-from pirf.rewards.legacy_burgers import ReleasedBurgers
+from pirf.rewards.legacy import DiffusionPDEBurgers, ReleasedBurgers
 from pirf.tensors import Field
 
 __all__ = ["burgers"]
 
 Array = NDArray[np.float64]
 VISCOSITY = 0.01
+SPREAD = 0.274
+"""The standard deviation of u₀: the unit of u."""
 
 
 def burgers(n: int = 32) -> Problem:
@@ -56,6 +59,17 @@ def _burgers(n: int) -> Problem:
         out[:, :, -1] += 0.05 * x.std() * (1 - 2 * (torch.arange(n) % 2)).to(x)
         return out
 
+    def drift(x: Field) -> Tensor:  # Σ_x of a row is the step of the mean over Δt, so the residual implies this
+        mean = x.mean((1, 3))
+        return (mean - mean[:, :1]).abs().amax(1) / SPREAD
+
+    def energy(x: Field, frame: int) -> Tensor:
+        return x[:, 0, frame].square().mean(1) / SPREAD**2
+
+    def steepest(x: Field) -> Tensor:
+        last = x[:, 0, -1]
+        return (last.roll(-1, 1) - last).abs().amax(1) / grid.spacing[1]
+
     def constants(count: int) -> Field:  # as widely spread as the data
         level = 0.27 * Noise(1).fold("constants")[range(count)].normal((1, 1, 1), torch.float64)
         return level.expand(count, 1, n, n)
@@ -73,7 +87,7 @@ def _burgers(n: int) -> Problem:
         channels=("u",),
         solved=(0,),
         reward=Burgers(grid, VISCOSITY),
-        released=ReleasedBurgers(grid),
+        published={"pirf": ReleasedBurgers(grid), "diffusionpde": DiffusionPDEBurgers(grid)},
         scale=0.10,
         white=white,
         law=lambda noise: evolve(solver.initial_condition(noise, n)),
@@ -86,6 +100,12 @@ def _burgers(n: int) -> Problem:
             "5 % checkerboard on the last frame": on_the_last_frame,
         },
         off_law={"constants": constants, "another initial law, evolved": rough, "first frame halved, evolved": faint},
+        balances={"mean of u": drift},
+        quantities={
+            "energy": lambda x: energy(x, 0),
+            "energy lost": lambda x: energy(x, 0) - energy(x, -1),
+            "steepest slope": steepest,
+        },
         evolution=True,
     )
 

@@ -20,10 +20,11 @@ from pirf.errors import InputError
 from pirf.grids import Grid
 from pirf.operators import Neumann
 from pirf.problems.base import Problem
+from pirf.problems.integrals import integral, interface_length, outflow
 from pirf.reference import darcy as solver
 from pirf.reference import random_fields
-from pirf.rewards import CornerWells, Darcy, Source
-from pirf.rewards.legacy_darcy import ReleasedDarcy, ReleasedDarcyLognormal
+from pirf.rewards import CornerWells, Darcy, ResidualReward, Source
+from pirf.rewards.legacy import DiffusionPDEDarcy, PIDMDarcy, ReleasedDarcy, ReleasedDarcyLognormal
 from pirf.tensors import Field
 
 __all__ = ["darcy", "darcy_lognormal"]
@@ -48,6 +49,18 @@ def _darcy(n: int) -> Problem:
     if n < 4:
         raise InputError("darcy needs a grid of at least 4×4 cells", got=n, why="walls and inside are told apart", hint="n=32")
 
+    grid = Grid.square(n)
+    reward = Darcy(grid)
+
+    def outflow_of_the_source(x: Field) -> Tensor:
+        return outflow(reward.permeability(x[:, :1]), x[:, 1:], grid, walls=True) - 1.0
+
+    def high(x: Field) -> Tensor:
+        return (x[:, :1] >= 7.5).double()
+
+    def off_both_phases(x: Field) -> Tensor:
+        return integral(torch.minimum((x[:, :1] - 3).abs(), (x[:, :1] - 12).abs()), grid) / 4.5
+
     def blurred(count: int) -> Array:
         a = solver.two_phase(random_fields.neumann_field(n, range(count), seed=1))
         for axis in (1, 2):
@@ -57,8 +70,15 @@ def _darcy(n: int) -> Problem:
 
     return _problem(
         "darcy",
-        Darcy(Grid.square(n)),
+        reward,
         channels=("a", "p"),
+        published={"pirf": ReleasedDarcy(grid), "diffusionpde": DiffusionPDEDarcy(grid)},
+        balances={"outflow = source": outflow_of_the_source},
+        quantities={
+            "volume fraction": lambda x: integral(high(x), grid),
+            "distance to {3, 12}": off_both_phases,
+            "interface length": lambda x: interface_length(high(x), grid),
+        },
         scale=1.0,
         solve=solver.solve,
         refine=darcy,
@@ -81,14 +101,34 @@ def _darcy_lognormal(n: int) -> Problem:
             "darcy_lognormal needs a multiple of 8", got=n, why="its wells are an eighth of an axis wide", hint="n=64"
         )
     source = solver.corner_wells(n)
+    grid = Grid.square(n)
+    reward = Darcy(grid, boundary=Neumann(0.0), source=CornerWells(), least=1e-3)
+    well, half = (slice(0, n // 8),) * 2, (slice(0, n // 2),)
+    rate = 10.0 / 64  # of a well, all of which crosses any line between the two
+
+    def out_of(box: tuple[slice, ...]) -> Callable[[Field], Tensor]:
+        return lambda x: outflow(reward.permeability(x[:, :1]), x[:, 1:], grid, box, walls=False) / rate - 1.0
+
+    def log_variance(x: Field) -> Tensor:
+        return reward.permeability(x[:, :1]).double().log().flatten(1).var(1)
+
+    def drop(x: Field) -> Tensor:
+        return (x[:, 1][:, *well].mean((1, 2)) - x[:, 1].flip(1, 2)[:, *well].mean((1, 2))) / 0.4
 
     def white(indices: range, seed: int) -> Array:
         return random_fields.white((64,), indices, seed)
 
     return _problem(
         "darcy_lognormal",
-        Darcy(Grid.square(n), boundary=Neumann(0.0), source=CornerWells(), least=1e-3),
+        reward,
         channels=("K", "p"),
+        published={"pirf": ReleasedDarcyLognormal(grid), "pidm": PIDMDarcy(grid)},
+        balances={
+            "flux out of the well": out_of(well),
+            "flux across the middle": out_of(half),
+            "mean pressure": lambda x: integral(x[:, 1:], grid) / PRESSURE["darcy_lognormal"],
+        },
+        quantities={"variance of log K": log_variance, "pressure drop": drop},
         scale=float((source**2).mean()),
         solve=lambda a: solver.solve_neumann(a, source),
         refine=darcy_lognormal,
@@ -112,6 +152,9 @@ def _problem(
     white: Callable[[range, int], Array],
     permeability: Callable[[Array], Array],
     others: Mapping[str, Callable[[int], Array]],
+    published: Mapping[str, ResidualReward],
+    balances: Mapping[str, Callable[[Field], Tensor]],
+    quantities: Mapping[str, Callable[[Field], Tensor]],
 ) -> Problem:
     closed = isinstance(reward.boundary, Neumann)
 
@@ -142,7 +185,7 @@ def _problem(
         channels=channels,
         solved=(1,),
         reward=reward,
-        released=(ReleasedDarcyLognormal if closed else ReleasedDarcy)(reward.grid),
+        published=published,
         solution_norm=attrs.evolve(reward, norm="solution", scale=PRESSURE[name]),
         scale=scale,
         white=white,
@@ -154,6 +197,8 @@ def _problem(
         impostors={"solution for the mean permeability": of_the_mean},
         off_law={"twice the permeability, half the pressure": doubled}
         | {f"{text}, solved": again(make) for text, make in others.items()},
+        balances=balances,
+        quantities=quantities,
     )
 
 

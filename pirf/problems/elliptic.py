@@ -6,16 +6,19 @@ the standard deviation of u.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pirf.errors import InputError
 from pirf.grids import Grid
 from pirf.problems.base import FIT_SEED, Problem
+from pirf.problems.integrals import integral, outflow
 from pirf.reference import random_fields
 from pirf.rewards import Helmholtz, Poisson, ResidualReward
 from pirf.tensors import Field
@@ -40,7 +43,7 @@ def elliptic(
     solver: Callable[[Array], Array],
     neumann_solver: Callable[[Array], Array],
     refine: Callable[[int], Problem],
-    released: ResidualReward,
+    published: Mapping[str, ResidualReward],
     parameters: dict[str, float] | None = None,
 ) -> Problem:
     """The problem whose solver maps a to u with Δu + ``shift``·u = a; ``reward`` says the same in its own code."""
@@ -62,6 +65,15 @@ def elliptic(
     def rough(count: int) -> Field:
         return torch.from_numpy(stack(random_fields.neumann_field(n, range(count), seed=1, alpha=1.5, tau=9.0)))
 
+    def gauss(box: tuple[slice, slice]) -> Callable[[Field], Tensor]:  # a sum of rows, which the residual implies
+        def defect(x: Field) -> Tensor:
+            a, u = x[:, :1], x[:, 1:]
+            source = integral((shift * u - a)[:, :, box[0], box[1]], grid)
+            return (source - outflow(torch.ones_like(a), u, grid, box, walls=True)) / math.sqrt(size)
+
+        return defect
+
+    size = float((random_fields.neumann_spectrum(n) ** 2).sum())
     spread = stack(random_fields.neumann_field(n, range(512), seed=FIT_SEED))[:, 1].std()
     return Problem(
         name=name,
@@ -71,7 +83,7 @@ def elliptic(
         solved=(1,),
         reward=reward,
         solution_norm=attrs.evolve(reward, norm="solution", scale=float(spread)),
-        scale=float((random_fields.neumann_spectrum(n) ** 2).sum()),
+        scale=size,
         white=lambda indices, seed: random_fields.white((n, n), indices, seed),
         law=lambda noise: stack(random_fields.colour(noise)),
         solve=solved_by(solver),
@@ -79,7 +91,15 @@ def elliptic(
         manufactured=manufactured,
         impostors={"solution of the Neumann problem": solved_by(neumann_solver)},
         off_law={"another random field, solved": rough},
+        balances={
+            "flux through the boundary": gauss((slice(0, n), slice(0, n))),
+            "flux out of one half": gauss((slice(0, n // 2), slice(0, n))),
+        },
+        quantities={
+            "energy of a": lambda x: integral(x[:, :1].square(), grid) / size,
+            "energy of u": lambda x: integral(x[:, 1:].square(), grid) / float(spread) ** 2,
+        },
         gaussian=True,
         parameters=parameters or {},
-        released=released,
+        published=published,
     )

@@ -11,7 +11,7 @@ from pirf.problems.base import Problem
 from pirf.problems.elliptic import elliptic, unit_square
 from pirf.reference import helmholtz as solver
 from pirf.rewards import Helmholtz
-from pirf.rewards.legacy import ReleasedHelmholtz
+from pirf.rewards.legacy import DiffusionPDEHelmholtz, ReleasedHelmholtz
 
 __all__ = ["helmholtz"]
 
@@ -34,6 +34,6 @@ def _helmholtz(n: int, k: float) -> Problem:
         solver=lambda a: solver.solve(a, k),
         neumann_solver=lambda a: solver.solve_neumann(a, k),
         refine=lambda finer: helmholtz(finer, k),
-        released=ReleasedHelmholtz(grid, k),
+        published={"pirf": ReleasedHelmholtz(grid, k), "diffusionpde": DiffusionPDEHelmholtz(grid)},
         parameters={"k": k},
     )

@@ -14,14 +14,16 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pirf.errors import InputError
 from pirf.grids import Grid
+from pirf.operators import spectral
 from pirf.problems.base import Problem
 from pirf.reference import kolmogorov as flow
 from pirf.reference import random_fields
 from pirf.rewards import Kolmogorov
-from pirf.rewards.legacy_kolmogorov import ReleasedKolmogorov
+from pirf.rewards.legacy import ReleasedKolmogorov
 from pirf.tensors import Field
 
 __all__ = ["kolmogorov"]
@@ -29,6 +31,8 @@ __all__ = ["kolmogorov"]
 Array = NDArray[np.float64]
 Form = Literal["lobatto", "map"]
 
+SIZE = 4.0
+"""The amplitude of the force: the unit of vorticity, and of its rate."""
 _POINTS = (0, 32, 64, 128, 256)
 _REYNOLDS = (0.0, 100.0, 200.0, 500.0, 1000.0)  # what so many points resolve
 _MEASURED_AT = (50.0, 100.0, 200.0, 500.0, 1000.0)
@@ -88,6 +92,20 @@ def _kolmogorov(n: int, reynolds: float | None, form: Form | None) -> Problem:
         x = problem.sample(count, seed=1)[:, 0].numpy()
         return evolve(x + x.std())
 
+    def decay(x: Field) -> Tensor:  # the mean of a row: the residual implies it
+        mean, ages = x.mean((2, 3)), flow.INTERVAL * torch.arange(3).to(x)
+        return (mean - mean[:, :1] * torch.exp(-flow.DRAG * ages)).abs().amax(1) / SIZE
+
+    def circulation(x: Field) -> Tensor:  # Stokes: a periodic velocity has none; the residual cannot know
+        return x.mean((2, 3)).abs().amax(1) / SIZE
+
+    def enstrophy(x: Field) -> Tensor:
+        return 0.5 * (x[:, 1] / SIZE).square().mean((1, 2))
+
+    def dissipation(x: Field) -> Tensor:  # of enstrophy, ⟨|∇ω|²⟩/Re
+        slopes = (spectral.derivative(x[:, 1:2], grid, dim).square().mean((1, 2, 3)) for dim in (0, 1))
+        return sum(slopes, torch.zeros(())) / re / SIZE
+
     problem = Problem(
         name="kolmogorov",
         n=n,
@@ -96,7 +114,7 @@ def _kolmogorov(n: int, reynolds: float | None, form: Form | None) -> Problem:
         channels=("w0", "w1", "w2"),
         solved=(1, 2),
         reward=reward,
-        released=ReleasedKolmogorov(grid, re),
+        published={"pirf": ReleasedKolmogorov(grid, re)},
         scale=scale,
         white=lambda draws, seed: random_fields.white((n, n), draws, seed),
         law=lambda noise: flow.trajectories(noise, re, substeps),
@@ -113,5 +131,7 @@ def _kolmogorov(n: int, reynolds: float | None, form: Form | None) -> Problem:
             "smooth flow, correctly evolved": lambda count: evolve(smooth(count)),
             "flow + a mean that decays": drifting,
         },
+        balances={"decay of the mean vorticity": decay, "circulation": circulation},
+        quantities={"enstrophy": enstrophy, "dissipation of enstrophy": dissipation},
     )
     return problem

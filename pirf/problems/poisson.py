@@ -11,7 +11,7 @@ from pirf.problems.base import Problem
 from pirf.problems.elliptic import elliptic, unit_square
 from pirf.reference import poisson as solver
 from pirf.rewards import Poisson
-from pirf.rewards.legacy import ReleasedPoisson
+from pirf.rewards.legacy import DiffusionPDEPoisson, ReleasedPoisson
 
 __all__ = ["poisson"]
 
@@ -31,5 +31,5 @@ def _poisson(n: int) -> Problem:
         solver=solver.solve,
         neumann_solver=solver.solve_neumann,
         refine=poisson,
-        released=ReleasedPoisson(grid),
+        published={"pirf": ReleasedPoisson(grid), "diffusionpde": DiffusionPDEPoisson(grid)},
     )

@@ -1,6 +1,6 @@
 """Scores of physical fields, higher is better.  A new PDE is a subclass of :class:`PDEReward` with a residual."""
 
-from pirf.rewards import legacy, legacy_burgers, legacy_darcy, legacy_kolmogorov
+from pirf.rewards import legacy
 from pirf.rewards.base import ConditionalPDEReward, PDEReward, ResidualReward, Reward
 from pirf.rewards.burgers import Burgers
 from pirf.rewards.combine import Decades, Given, Scaled, Sum, balance
@@ -35,7 +35,4 @@ __all__ = [
     "Wave",
     "balance",
     "legacy",
-    "legacy_burgers",
-    "legacy_darcy",
-    "legacy_kolmogorov",
 ]

@@ -1,52 +1,36 @@
-r"""The residuals that the published PIRF code evaluates, reproduced so that ``pirf.verify`` can show what they reward.
+"""Every published residual that is reproduced here, so that ``pirf.verify`` can show what it rewards.
 
-**For comparison only.**  On released-style data (nodes with both ends, h = 1/(n−1)) the exact solutions score 1.16 for
-Poisson and 1.06 for Helmholtz, u = 0 scores 0.083 and 0.079, and the solution of the homogeneous Neumann problem scores 1e-25.
+**For comparison only.**  Each is our own writing from the facts of the published code; what its authors compute with it
+beside the residual (weights, norms, schedules) is not here.  A problem names those of its equation: ``problem.published``.
+
+- *PIRF* (arXiv 2509.20570): :mod:`pirf.rewards.legacy_elliptic`, :mod:`pirf.rewards.legacy_darcy`,
+  :mod:`pirf.rewards.legacy_burgers`, :mod:`pirf.rewards.legacy_kolmogorov`.
+- *DiffusionPDE* (Huang et al. 2024, arXiv 2406.17763): :mod:`pirf.rewards.legacy_diffusionpde`.
+- *PIDM*, Physics-Informed Diffusion Models (Bastek et al. 2024, arXiv 2403.14404): :mod:`pirf.rewards.legacy_pidm`.
 """
 
-from __future__ import annotations
+from pirf.rewards.legacy_burgers import ReleasedBurgers
+from pirf.rewards.legacy_darcy import ReleasedDarcy, ReleasedDarcyLognormal
+from pirf.rewards.legacy_diffusionpde import (
+    DiffusionPDEBurgers,
+    DiffusionPDEDarcy,
+    DiffusionPDEHelmholtz,
+    DiffusionPDEPoisson,
+)
+from pirf.rewards.legacy_elliptic import ReleasedHelmholtz, ReleasedPoisson
+from pirf.rewards.legacy_kolmogorov import ReleasedKolmogorov
+from pirf.rewards.legacy_pidm import PIDMDarcy
 
-from typing import final
-
-import attrs
-from torch.nn.functional import pad
-
-from pirf.grids import Axis, Grid
-from pirf.operators import Neumann, laplacian
-from pirf.rewards.base import PDEReward
-from pirf.tensors import Field, Residual
-
-__all__ = ["ReleasedHelmholtz", "ReleasedPoisson"]
-
-
-@final
-@attrs.frozen
-class ReleasedPoisson(PDEReward):
-    """Δu − a with h = 1/(n−1) and replicate padding, the edges scored: a homogeneous Neumann stencil on Dirichlet data."""
-
-    grid: Grid
-
-    def residual(self, x: Field) -> Residual:
-        """The published stencil against the given a."""
-        self.grid.check(x, 2)
-        return _replicate_laplacian(x[:, 1:], self.grid) - x[:, :1]
-
-
-@final
-@attrs.frozen
-class ReleasedHelmholtz(PDEReward):
-    """Δu + k²u − a as in :class:`ReleasedPoisson`, with a set to zero on the edges, which are scored all the same."""
-
-    grid: Grid
-    k: float = 1.0
-
-    def residual(self, x: Field) -> Residual:
-        """The published stencil against a inside and 0 on the outermost frame."""
-        self.grid.check(x, 2)
-        a, u = x[:, :1], x[:, 1:]
-        return _replicate_laplacian(u, self.grid) + self.k**2 * u - pad(a[..., 1:-1, 1:-1], (1, 1, 1, 1))
-
-
-def _replicate_laplacian(u: Field, grid: Grid) -> Field:
-    """Replicate padding is the even reflection about the outer face."""
-    return laplacian(u, Grid(tuple(Axis(n, n / (n - 1), "cells") for n in grid.shape)), Neumann(0.0))
+__all__ = [
+    "DiffusionPDEBurgers",
+    "DiffusionPDEDarcy",
+    "DiffusionPDEHelmholtz",
+    "DiffusionPDEPoisson",
+    "PIDMDarcy",
+    "ReleasedBurgers",
+    "ReleasedDarcy",
+    "ReleasedDarcyLognormal",
+    "ReleasedHelmholtz",
+    "ReleasedKolmogorov",
+    "ReleasedPoisson",
+]

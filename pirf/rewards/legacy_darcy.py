@@ -8,6 +8,7 @@ The two-phase one also thresholds a, so that no gradient reaches it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import attrs
@@ -19,7 +20,7 @@ from pirf.rewards.base import PDEReward
 from pirf.rewards.sources import CornerWells, Source, Uniform
 from pirf.tensors import Field, Residual
 
-__all__ = ["ReleasedDarcy", "ReleasedDarcyLognormal"]
+__all__ = ["ReleasedDarcy", "ReleasedDarcyLognormal", "expanded", "first_difference"]
 
 
 @final
@@ -33,7 +34,8 @@ class ReleasedDarcy(PDEReward):
     def residual(self, x: Field) -> Residual:
         """A plain threshold: its derivative is 0 almost everywhere."""
         self.grid.check(x, 2)
-        return _expanded(torch.where(x[:, :1] >= 7.5, 12.0, 3.0).to(x), x[:, 1:], self.grid, self.source)
+        a, p = torch.where(x[:, :1] >= 7.5, 12.0, 3.0).to(x), x[:, 1:]
+        return expanded(a, p, self.grid.spacing, self.source.values(self.grid).to(p))
 
 
 @final
@@ -47,17 +49,19 @@ class ReleasedDarcyLognormal(PDEReward):
     def residual(self, x: Field) -> Residual:
         """The published spacing is 1/n."""
         self.grid.check(x, 2)
-        return _expanded(x[:, :1], x[:, 1:], self.grid, self.source)
+        return expanded(x[:, :1], x[:, 1:], self.grid.spacing, self.source.values(self.grid).to(x))
 
 
-def _expanded(a: Field, p: Field, grid: Grid, source: Source) -> Field:
-    total = source.values(grid).to(p).expand(p.shape)
-    for dim, spacing in enumerate(grid.spacing, start=2):
-        total = total + _first(a, dim, spacing) * _first(p, dim, spacing) + a * _second(p, dim, spacing)
+def expanded(a: Field, p: Field, spacings: Sequence[float], source: Tensor) -> Field:
+    """The expanded divergence a Δp + ∇a·∇p + source: second order everywhere, one-sided at the ends."""
+    total = source.expand(p.shape)
+    for dim, spacing in enumerate(spacings, start=2):
+        slopes = first_difference(a, dim, spacing) * first_difference(p, dim, spacing)
+        total = total + slopes + a * _second(p, dim, spacing)
     return total
 
 
-def _first(f: Tensor, dim: int, spacing: float) -> Tensor:
+def first_difference(f: Tensor, dim: int, spacing: float) -> Tensor:
     """(−1, 0, 1)/2h inside, (−3, 4, −1)/2h at the ends."""
     n, at = f.shape[dim], f.narrow
     low = -3 * at(dim, 0, 1) + 4 * at(dim, 1, 1) - at(dim, 2, 1)

@@ -81,7 +81,7 @@ def test_a_problem_is_its_call():
     assert eval(repr(helmholtz(8, 2))) is helmholtz(8, 2)
     assert helmholtz(16, 2.0).refine(8) is helmholtz(8, 2.0)
     assert catalogue["helmholtz"](8) is helmholtz(8)
-    assert helmholtz(8, 2.0).released == ReleasedHelmholtz(helmholtz(8).grid, 2.0)
+    assert helmholtz(8, 2.0).published["pirf"] == ReleasedHelmholtz(helmholtz(8).grid, 2.0)
 
 
 def test_resonances_and_tiny_grids_are_refused_in_one_line():
@@ -103,7 +103,7 @@ def test_the_wrong_wave_number_fails():
 
 def test_the_released_residual_fails_where_it_ranks_non_solutions_above_truth():
     problem = helmholtz(16)
-    assert failed(pirf.verify(problem, reward=problem.released)) >= {
+    assert failed(pirf.verify(problem, reward=problem.published["pirf"])) >= {
         "residual of truth",
         "non-solution: zero solution, true given",
         "non-solution: solution of the Neumann problem",

@@ -1,35 +1,23 @@
-import numpy as np
 import pytest
 import torch
-from scipy import sparse
-from scipy.interpolate import RectBivariateSpline
-from scipy.sparse.linalg import spsolve
 from tolerances import assert_close
 from toys import normal
 
 from pirf import problems
 from pirf.grids import Grid
-from pirf.reference import darcy, random_fields
+from pirf.reference import darcy, published, random_fields
 from pirf.rewards.jacobian import sensitivity
 from pirf.rewards.legacy_darcy import ReleasedDarcy, ReleasedDarcyLognormal
 
 
-def published(n, count):
-    """The published recipe: a splined onto nodes, arithmetic faces, p = 0 on the outer nodes, p splined back to the cells."""
-    centres, nodes, m = (np.arange(n) + 0.5) / n, np.arange(n) / (n - 1), n - 2
-    pairs = []
-    for a in darcy.two_phase(random_fields.neumann_field(n, range(count), seed=0)):
-        k = RectBivariateSpline(centres, centres, a)(nodes, nodes)
-        south, east = (k[1:] + k[:-1]) / 2, (k[:, 1:] + k[:, :-1]) / 2
-        diagonal = south[1:, 1:-1] + south[:-1, 1:-1] + east[1:-1, 1:] + east[1:-1, :-1]
-        beside = np.zeros((m, m))
-        beside[:, :-1] = east[1:-1, 1:-1]
-        lines = [diagonal.ravel(), -beside.ravel()[:-1], -beside.ravel()[:-1], *[-south[1:-1, 1:-1].ravel()] * 2]
-        p = np.zeros((n, n))
-        matrix = sparse.diags(lines, [0, 1, -1, m, -m], format="csc") * (n - 1) ** 2
-        p[1:-1, 1:-1] = spsolve(matrix, np.ones(m * m)).reshape(m, m)
-        pairs.append(np.stack([a, RectBivariateSpline(nodes, nodes, p)(centres, centres)]))
-    return torch.from_numpy(np.stack(pairs))
+def two_phase(n, count):
+    return torch.from_numpy(published.splined(darcy.two_phase(random_fields.neumann_field(n, range(count), seed=0))))
+
+
+def lognormal(n, count):
+    """Its modes on nodes with both ends are those of cells with a shorter correlation length."""
+    k = darcy.lognormal(random_fields.white((64,), range(count), 0), n, length=0.1 * (n - 1) / n)
+    return torch.from_numpy(published.least_squares(k, darcy.corner_wells(n)))
 
 
 def score(reward, x):
@@ -42,7 +30,7 @@ def without_pressure(x):
 
 def test_on_published_data_no_pressure_scores_better_than_the_solution():
     """2.33 for truth, 1.00 for p = 0, and nearly all of it on a few cells beside the jumps."""
-    x = published(128, 6)
+    x = two_phase(128, 6)
     reward = ReleasedDarcy(Grid.square(128))
     assert 1 / 1.5 < score(reward, x) / 2.33 < 1.5
     assert score(reward, without_pressure(x)) == pytest.approx(1.0)
@@ -57,10 +45,10 @@ def test_on_conservative_data_it_is_worse_still():
 
 
 def test_the_lognormal_one_ranks_right_but_lets_constants_pass():
-    """Truth of this library's law, on cells, scores 1/300 of p = 0 or less at 64²; p = 0 scores the source alone."""
-    problem = problems.darcy_lognormal(64)
-    x, reward = problem.sample(4), ReleasedDarcyLognormal(problem.grid)
-    assert score(reward, x) < 3.125 / 300
+    """3.3e-3 on published data, nearly all of it the wrong spacing: r is (64/63)² − 1 of the source."""
+    x, reward = lognormal(64, 4), ReleasedDarcyLognormal(Grid.square(64))
+    assert 1 / 1.5 < score(reward, x) / 3.3e-3 < 1.5
+    assert score(reward, x) == pytest.approx(3.125 * ((64 / 63) ** 2 - 1) ** 2, rel=0.1)
     assert score(reward, without_pressure(x)) == pytest.approx(3.125)
 
 
