@@ -76,7 +76,7 @@ def _darcy(n: int) -> Problem:
         balances={"outflow = source": outflow_of_the_source},
         quantities={
             "volume fraction": lambda x: integral(high(x), grid),
-            "distance to {3, 12}": off_both_phases,
+            "distance to 3 or 12": off_both_phases,
             "interface length": lambda x: interface_length(high(x), grid),
         },
         scale=1.0,

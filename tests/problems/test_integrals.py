@@ -107,14 +107,14 @@ def test_quantities_are_one_number_of_order_one_per_sample(name):
         values = quantity(x)
         assert values.shape == (16,)
         assert values.isfinite().all()
-        assert law == "distance to {3, 12}" or 0.05 < float(values.mean()) < 20, float(values.mean())
+        assert law == "distance to 3 or 12" or 0.05 < float(values.mean()) < 20, float(values.mean())
 
 
 def test_the_quantities_of_two_phases():
     """0.50 ± 0.057 of the volume is permeable; a blurred interface is off both phases."""
     problem = problems.darcy(32)
     x = problem.sample(256, seed=3)
-    fraction, distance = problem.quantities["volume fraction"], problem.quantities["distance to {3, 12}"]
+    fraction, distance = problem.quantities["volume fraction"], problem.quantities["distance to 3 or 12"]
     assert abs(float(fraction(x).mean()) - 0.5) < 4 * 0.057 / 16
     assert 0.8 < float(fraction(x).std()) / 0.057 < 1.25
     assert not distance(x).any()
