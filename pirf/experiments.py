@@ -80,7 +80,7 @@ COLUMNS: Mapping[str, str] = {
     "ρ": "mean MSE/S of the residual",
     "ρ median": "",
     "ρ≤τ": "share of samples with ρ ≤ 0.05",
-    "laws": "share of samples in which every integral law (a flux, a mean) holds within 0.05 of its natural size",
+    "laws": "share of samples in which every integral law (a flux, a mean) holds within 1 % of its natural size",
     "re-solve": "median relative distance of the solution from the solver's answer to what the sample takes as given",
     "var": "variance over truth's, per channel",
     "spectrum": "log-spectrum distance, truth against truth = 1",

@@ -30,6 +30,7 @@ from pirf.scaling import Scaling
 from pirf.tensors import Field
 
 __all__ = [
+    "SMALL",
     "Adherence",
     "Fidelity",
     "Quantity",
@@ -46,7 +47,9 @@ PerSample = Callable[[Field], Tensor]
 """Fields → one number for each."""
 
 _TINY = 1e-300
-_SMALL = 0.01  # of a natural size: two sets of truth may agree better by chance, or exactly where a quantity is 0 on truth
+SMALL = 0.01
+"""What counts as small, of a natural size: an integral law holds up to it, and no unit of a distance is finer.  (Two sets of
+truth may agree better by chance, or exactly where a quantity is 0 on truth.)"""
 
 
 @final
@@ -68,7 +71,7 @@ class Adherence:
     resolve: float
     """Median relative distance of the solved channels from the reference solution."""
     conserved: float = math.nan
-    """Share of samples in which every integral law holds within τ of its natural size; NaN without such laws."""
+    """Share of samples in which every integral law holds within 1 % of its natural size; NaN without such laws."""
     defect: float = math.nan
     """Median defect of the law that is kept worst, in units of its natural size."""
 
@@ -81,9 +84,9 @@ class Quantity:
     w1: float
     """Wasserstein-1 distance."""
     mean: float
-    """Mean over truth's; both count as 0.01 at least."""
+    """Mean over truth's; both count as 1 % at least."""
     spread: float
-    """Standard deviation over truth's; both count as 0.01 at least."""
+    """Standard deviation over truth's; both count as 1 % at least."""
 
 
 @final
@@ -108,12 +111,12 @@ class Fidelity:
         """Distances in units of another one's (truth against truth); ratios stay as they are."""
         return Fidelity(
             variance=self.variance,
-            w1=tuple(a / max(b, _SMALL) for a, b in zip(self.w1, unit.w1, strict=True)),
+            w1=tuple(a / max(b, SMALL) for a, b in zip(self.w1, unit.w1, strict=True)),
             spectrum=tuple(a / max(b, _TINY) for a, b in zip(self.spectrum, unit.spectrum, strict=True)),
             sliced=self.sliced / max(unit.sliced, _TINY),
             diversity=self.diversity,
             quantities={
-                name: attrs.evolve(found, w1=found.w1 / max(unit.quantities[name].w1, _SMALL))
+                name: attrs.evolve(found, w1=found.w1 / max(unit.quantities[name].w1, SMALL))
                 for name, found in self.quantities.items()
             },
         )
@@ -155,7 +158,7 @@ def adherence(
     balances: Mapping[str, PerSample] | None = None,
     tolerance: float = 0.05,
 ) -> Adherence:
-    """All adherence figures of a set of physical fields; ``tolerance`` is τ, of ρ and of the integral laws ``balances``."""
+    """All adherence figures of a set of physical fields; ``tolerance`` is τ, ``balances`` are integral laws."""
     _finite(fields)
     with torch.no_grad():
         rows = reward.residuals(fields.double())
@@ -171,7 +174,7 @@ def adherence(
         boundary=frame / scale,
         satisfied=float((rho <= tolerance).double().mean()),
         resolve=float(resolve_errors(fields, solve, solved).median()),
-        conserved=float((gaps.amax(0) <= tolerance).double().mean()) if balances else math.nan,
+        conserved=float((gaps.amax(0) <= SMALL).double().mean()) if balances else math.nan,
         defect=float(gaps.median(1).values.max()),
     )
 
@@ -229,7 +232,7 @@ def _finite(fields: Field) -> None:
 
 def _compared(ours: Tensor, theirs: Tensor) -> Quantity:
     """Scalars by their order statistics."""
-    mean, spread = (max(abs(float(of(ours))), _SMALL) / max(abs(float(of(theirs))), _SMALL) for of in (torch.mean, torch.std))
+    mean, spread = (max(abs(float(of(ours))), SMALL) / max(abs(float(of(theirs))), SMALL) for of in (torch.mean, torch.std))
     return Quantity(w1=float((ours.sort().values - theirs.sort().values).abs().mean()), mean=mean, spread=spread)
 
 

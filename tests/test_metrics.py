@@ -181,17 +181,17 @@ MEAN, ENERGY = {"mean": lambda x: x[:, 1].mean((1, 2))}, {"energy": lambda x: x[
 
 
 def test_the_share_of_samples_that_keep_every_law():
-    """A third is shifted by 0.1, another by 0.2: with τ between them two thirds hold; the median defect of the worse law."""
+    """Thirds shifted by 0, 0.008 and 0.02, where 0.01 is allowed; the median defect is that of the law that is kept worse."""
     fields = TRUTH - TRUTH.mean((2, 3), keepdim=True)
-    fields[:32] += 0.1
-    fields[32:64] -= 0.2
+    fields[:32] += 0.008
+    fields[32:64] -= 0.02
     laws = MEAN | {"a third of it": lambda x: MEAN["mean"](x) / 3}
     gaps = defects(fields, laws)
-    assert_close(gaps[0], torch.tensor([0.1, 0.2, 0.0], dtype=torch.float64).repeat_interleave(32))
+    assert_close(gaps[0], torch.tensor([0.008, 0.02, 0.0], dtype=torch.float64).repeat_interleave(32))
     assert_close(gaps[1], gaps[0] / 3)
-    for tolerance, share in ((0.05, 1 / 3), (0.15, 2 / 3), (0.21, 1.0)):
-        assert_close(measure(fields, balances=laws, tolerance=tolerance).conserved, share)
-    assert_close(measure(fields, balances=laws).defect, 0.1)
+    assert_close(measure(fields, balances=laws).conserved, 2 / 3)
+    assert_close(measure(fields, balances={"a third of it": laws["a third of it"]}).conserved, 1.0)
+    assert_close(measure(fields, balances=laws).defect, 0.008)
     assert_close(measure(fields[:64], balances=dict(reversed(laws.items()))).defect, gaps[0, :64].median())
 
 
