@@ -21,6 +21,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; } p, li {
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .32rem .5rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th { cursor: pointer; background: var(--band); } .text { text-align: left; } .bad { color: var(--bad); font-weight: 600; }
+td.text:last-child { white-space: normal; min-width: 11rem; }
 img { max-width: 100%; border-radius: 4px; } pre { background: var(--band); padding: .8rem; overflow-x: auto; font-size: .8rem; }
 """
 
