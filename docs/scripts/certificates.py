@@ -1,6 +1,4 @@
-"""One line per problem of the catalogue: what its certificate says."""
-
-from collections import Counter
+"""Two lines per problem of the catalogue: what its certificate says, and what catches the states that no residual sees."""
 
 import pirf
 
@@ -20,8 +18,14 @@ def caught(row):
     return {name.partition(":")[0] for name in row.note.removeprefix("caught by ").split(", ")}
 
 
-print("| problem | verdict | order | adjoint | truth | lowest non-solution | over truth | blind spots | caught by |")
-print("|---" * 9 + "|")
+KINDS = ("the residual", "variance", "diversity", "spectrum", "law", "quantity", "below the data's floor")
+
+
+def table(columns, rows):
+    print("\n".join(f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)) + "\n")
+
+
+judged, spotted = [], []
 for make in pirf.problems.catalogue.values():
     subject = problem(make)
     certificate = pirf.verify(subject)
@@ -31,17 +35,10 @@ for make in pirf.problems.catalogue.values():
     fake = min(fakes, key=lambda name: float(fakes[name].measured))
     lowest = float(fakes[fake].measured)
     margin = 10 * lowest / float(fakes[fake].limit.removeprefix("> "))
-    spots = [row for name, row in rows.items() if name.startswith("blind spot: ")]
-    seen = Counter(name for row in spots for name in caught(row))
-    cells = (
-        f"`{repr(subject).removeprefix('pirf.problems.')}`",
-        certificate.verdict,
-        orders,
-        rows["adjoint"].measured,
-        rows["residual of truth"].measured,
-        f"{lowest:.1e}: {fake}",
-        f"{margin:.0e}",
-        str(len(spots)),
-        ", ".join(f"{name} {count}" for name, count in sorted(seen.items(), key=lambda pair: (-pair[1], pair[0]))),
-    )
-    print("| " + " | ".join(cells) + " |")
+    name, adjoint, truth = f"`{subject.name}({subject.n})`", rows["adjoint"].measured, rows["residual of truth"].measured
+    judged.append((name, certificate.verdict, orders, adjoint, truth, f"{lowest:.1e}", f"{margin:.0e}", fake))
+    spots = [caught(row) for text, row in rows.items() if text.startswith("blind spot: ")]
+    counts = (sum(kind in seen for seen in spots) for kind in KINDS)
+    spotted.append((name, str(len(spots)), *(str(count or "·") for count in counts)))
+table(("problem", "verdict", "order", "adjoint", "truth", "lowest", "over truth", "which non-solution"), judged)
+table(("problem", "blind spots", *KINDS), spotted)
