@@ -35,10 +35,14 @@ for make in pirf.problems.catalogue.values():
     fake = min(fakes, key=lambda name: float(fakes[name].measured))
     lowest = float(fakes[fake].measured)
     margin = 10 * lowest / float(fakes[fake].limit.removeprefix("> "))
-    name, adjoint, truth = f"`{subject.name}({subject.n})`", rows["adjoint"].measured, rows["residual of truth"].measured
-    judged.append((name, certificate.verdict, orders, adjoint, truth, f"{lowest:.1e}", f"{margin:.0e}", fake))
+    name, adjoint, truth = (
+        f"`{subject.name}({subject.n})`",
+        rows["adjoint"].measured,
+        f"{float(rows['residual of truth'].measured):.0e}",
+    )
+    judged.append((name, certificate.verdict, orders, adjoint, truth, f"{lowest:.2g}", f"{margin:.0e}", fake))
     spots = [caught(row) for text, row in rows.items() if text.startswith("blind spot: ")]
     counts = (sum(kind in seen for seen in spots) for kind in KINDS)
     spotted.append((name, str(len(spots)), *(str(count or "·") for count in counts)))
 table(("problem", "verdict", "order", "adjoint", "truth", "lowest", "over truth", "which non-solution"), judged)
-table(("problem", "blind spots", *KINDS), spotted)
+table(("problem", "blind spots", *KINDS[:-1], "floor"), spotted)
