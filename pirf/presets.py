@@ -1,4 +1,4 @@
-"""Settings by name: how the shipped base models were trained, and the card that says what came of it."""
+"""Settings by name: PIRF as it was released and as it was described, and how the shipped base models were trained."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any
 
 import torch
 
+from pirf.backprop import LastSteps, LayerTruncated
 from pirf.denoisers import Denoiser, UNet
 from pirf.errors import InputError
 from pirf.experiments import compare, hardware
 from pirf.noise import Noise
 from pirf.problems import Problem
+from pirf.regularizers import WeightAnchor
+from pirf.rewards import Given
 from pirf.samplers import Heun, Sampler
-from pirf.training import Muon, pretrain
+from pirf.training import Constant, Muon, Rate, pretrain
 
-__all__ = ["base_model", "distance_from_exact", "stages", "write_card"]
+__all__ = ["as_described", "as_released", "base_model", "distance_from_exact", "stages", "write_card"]
 
 # A wide distribution of training levels: with EDM's (−1.2, 1.2) the last levels of the sampler (down to σ = 0.002, four
 # standard deviations out) are hardly ever seen, and they decide the residual.
@@ -24,6 +27,74 @@ _COMMON: Mapping[str, Any] = {"batch": 32, "clip": 1.0, "precision": torch.bfloa
 _STAGES: Mapping[tuple[str, int], tuple[Mapping[str, Any], ...]] = {
     ("poisson", 32): ({"seconds": 1500.0, "lr": 1e-2, "p_mean": -1.4, "p_std": 1.7, "seed": 0},),
 }
+
+
+_GRADED: Mapping[int, int] = {20: 2, 80: 1}  # sampling steps → graded steps, where the published recipes say it
+_RAMP = 10_000_000  # images until the published learning rate is reached
+
+
+def as_released(
+    problem: Problem, *, steps: int, batch: int = 16, sampling: int = 20, graded: int | None = None, strength: float = 1e-3
+) -> dict[str, Any]:
+    """Keyword arguments of :func:`pirf.finetune` with the constants of the released PIRF code.
+
+    Its own residual of the problem, layer truncation, the unsquared anchor by its subgradient, Adam at 1e-4 behind a ramp of
+    ten million images: the ``steps`` updates of a short run see a tiny rate.  The weight of the anchor, the batch and, at other
+    than 20 and 80 sampling steps, the number of graded steps are not known and are yours.  Its defects are not reproduced: here
+    the anchor is the base, dropout is off and the trunk is out of the graph.
+    """
+    if "pirf" not in problem.published:
+        raise InputError(
+            "a problem with a published residual is needed",
+            got=repr(problem),
+            why="the released code has none for it",
+            hint="as_described(problem, steps=...)",
+        )
+    ramp = Constant(warmup=_RAMP / (steps * batch))
+    recipe = _pirf(sampling, graded, steps, batch, WeightAnchor(strength, "subgradient"), ramp)
+    return {"reward": problem.published["pirf"], **recipe}
+
+
+def as_described(
+    problem: Problem,
+    *,
+    steps: int,
+    batch: int = 16,
+    sampling: int = 20,
+    graded: int | None = None,
+    strength: float = 1e-3,
+    lr: float = 1e-4,
+    warmup: float = 0.0,
+) -> dict[str, Any]:
+    """Keyword arguments of :func:`pirf.finetune` for PIRF as its paper describes it (arXiv 2509.20570).
+
+    The consistent residual of the problem without gradient into what is given, layer truncation, the anchor by its proximal
+    map, Adam; the ramp of the learning rate is ``warmup``, a share of the run.  ``strength`` and ``lr`` are what
+    :func:`pirf.tune` is for.
+    """
+    recipe = _pirf(sampling, graded, steps, batch, WeightAnchor(strength), Constant(warmup))
+    return {"reward": Given(problem.reward, problem.given, problem.given_frames), **recipe, "lr": lr}
+
+
+def _pirf(sampling: int, graded: int | None, steps: int, batch: int, anchor: WeightAnchor, rate: Rate) -> dict[str, Any]:
+    count = graded or _GRADED.get(sampling)
+    if count is None:
+        raise InputError(
+            f"graded= is needed at {sampling} sampling steps",
+            got=graded,
+            why=f"the published recipes say it for {' and '.join(map(str, _GRADED))} only",
+            hint="graded=1",
+        )
+    return {
+        "sampler": Heun(steps=sampling),
+        "gradient": LayerTruncated(LastSteps(count), stages=1),
+        "regularizer": anchor,
+        "optimizer": torch.optim.Adam,
+        "lr": 1e-4,
+        "rate": rate,
+        "steps": steps,
+        "batch": batch,
+    }
 
 
 def stages(problem: Problem) -> tuple[dict[str, Any], ...]:

@@ -1,6 +1,7 @@
 """A recipe trains, resumes and fills a card; what has none is refused."""
 
 import pytest
+import torch
 
 import pirf
 from pirf import presets
@@ -28,3 +29,33 @@ def test_the_shipped_model_carries_its_card():
     assert model.card["problem"] == "pirf.problems.poisson(n=32)"
     assert len(model.card["stages"]) == len(model.card["updates"]) == len(presets.stages(pirf.problems.poisson(32)))
     assert model.card["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("preset", [presets.as_released, presets.as_described])
+def test_both_readings_of_pirf_tune_a_model_by_name(preset):
+    problem = pirf.problems.poisson(8)
+    base = pirf.UNet(problem.shape, problem.scaling, channels=4, multipliers=(1, 2))
+    recipe = preset(problem, steps=2, batch=2)
+    tuned = pirf.finetune(base, **recipe, progress=False)
+    assert recipe["gradient"] == pirf.LayerTruncated(pirf.LastSteps(2), stages=1)
+    ours = {id(p) for p in recipe["gradient"].trainable(tuned)}
+    for before, after in zip(base.parameters(), tuned.parameters(), strict=True):
+        assert id(after) in ours or torch.equal(before, after)
+
+
+def test_the_released_ramp_is_that_of_images():
+    """The rate after u updates of b images is 1e-4 · min(1, u b / 10⁷)."""
+    rate = presets.as_released(pirf.problems.poisson(8), steps=1000, batch=20)["rate"]
+    assert rate(0.5) == pytest.approx(500 * 20 / 1e7)
+    long = presets.as_released(pirf.problems.poisson(8), steps=1_000_000, batch=20)["rate"]
+    assert long(0.5) == 1.0
+    assert long(0.25) == pytest.approx(250_000 * 20 / 1e7)
+
+
+def test_what_the_recipes_do_not_say_is_asked_for():
+    problem = pirf.problems.poisson(8)
+    assert presets.as_described(problem, steps=1, sampling=80)["gradient"].inner == pirf.LastSteps(1)
+    with pytest.raises(pirf.InputError, match="graded= is needed at 40 sampling steps: got None"):
+        presets.as_described(problem, steps=1, sampling=40)
+    with pytest.raises(pirf.InputError, match="a problem with a published residual is needed: got"):
+        presets.as_released(pirf.problems.heat(8), steps=1)

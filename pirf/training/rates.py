@@ -24,9 +24,9 @@ class Rate(ABC):
 @final
 @attrs.frozen
 class Constant(Rate):
-    """1 after a linear warm-up over the first ``warmup`` of the budget."""
+    """1 after a linear warm-up over the first ``warmup`` of the budget; more than all of it never ends."""
 
-    warmup: float = attrs.field(default=0.0, validator=_share)
+    warmup: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
 
     def __call__(self, progress: float) -> float:
         """The factor."""

@@ -29,8 +29,11 @@ def test_cosine_is_the_formula(t, warmup, final):
     assert math.isclose(rate(warmup), 1.0)
 
 
-@pytest.mark.parametrize("bad", [{"warmup": -0.1}, {"warmup": 1.0}])
-def test_shares_outside_the_unit_interval_are_refused(bad):
-    for kind in (Constant, Cosine):
-        with pytest.raises(ValueError, match="warmup"):
-            kind(**bad)
+def test_a_warm_up_longer_than_the_budget_never_ends():
+    assert Constant(4.0)(1.0) == 0.25
+
+
+@pytest.mark.parametrize(("kind", "bad"), [(Constant, -0.1), (Cosine, -0.1), (Cosine, 1.0)])
+def test_shares_outside_the_unit_interval_are_refused(kind, bad):
+    with pytest.raises(ValueError, match="warmup"):
+        kind(warmup=bad)
