@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-__all__ = ["Boundary", "Dirichlet", "Neumann", "Periodic"]
+__all__ = ["Boundary", "Dirichlet", "Neumann", "Periodic", "homogeneous"]
 
 
 class Boundary(ABC):
@@ -58,6 +58,14 @@ class Periodic(Boundary):
     def ghosts(self, u: Tensor, dim: int, spacing: float, width: int = 1) -> tuple[Tensor, Tensor]:
         """Wrap around."""
         return u.narrow(dim, -width, width), u.narrow(dim, 0, width)
+
+
+_NO_VALUE, _NO_FLUX = Dirichlet(0.0), Neumann(0.0)
+
+
+def homogeneous(boundary: Boundary) -> Boundary:
+    """The same kind of condition with zero data: what differences of two solutions satisfy."""
+    return _NO_VALUE if isinstance(boundary, Dirichlet) else _NO_FLUX if isinstance(boundary, Neumann) else boundary
 
 
 def _reflected(u: Tensor, dim: int, width: int) -> tuple[Tensor, Tensor]:

@@ -19,15 +19,14 @@ import torch
 from torch import Tensor
 
 from pirf.errors import InputError
-from pirf.grids import Grid
-from pirf.operators.boundary import Boundary, Dirichlet, Periodic
+from pirf.grids import Axis, Grid
+from pirf.operators.boundary import Boundary, Dirichlet, Neumann, Periodic, homogeneous
 from pirf.operators.conjugate_gradients import conjugate_gradients
 from pirf.operators.transforms import solve_dirichlet, solve_neumann
-from pirf.operators.volumes import adjoint, coefficient_derivative, flux_divergence, homogeneous, local_mean
+from pirf.operators.volumes import adjoint, coefficient_derivative, flux_divergence, local_mean
 from pirf.tensors import Field
 
 __all__ = ["solve_flux_divergence"]
-
 
 def solve_flux_divergence(a: Field, f: Field, grid: Grid, boundary: Boundary) -> Field:
     r"""The u with :math:`-\nabla\cdot(a\nabla u) = f` under the homogeneous ``boundary``; without one value, plus mean(u).
@@ -43,6 +42,9 @@ def solve_flux_divergence(a: Field, f: Field, grid: Grid, boundary: Boundary) ->
             why="its preconditioner is a sine or a cosine transform in the plane",
             hint="Dirichlet(0.0) or Neumann(0.0)",
         )
+    if torch.compiler.is_compiling():
+        whole: Tensor = _opaque(a, f, [axis.extent for axis in grid.axes], isinstance(boundary, Dirichlet))
+        return whole
     return _inverse(a, f, grid, homogeneous(boundary))
 
 
@@ -52,7 +54,7 @@ class _Inverse(torch.autograd.Function):
 
     @staticmethod
     def forward(a: Tensor, f: Tensor, grid: Grid, boundary: Boundary) -> Tensor:
-        return _conjugate_gradients(a, f, grid, boundary)
+        return _solve(a, f, grid, boundary)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -75,11 +77,57 @@ class _Inverse(torch.autograd.Function):
         into_a, _ = adjoint(a, u, mu, ctx.grid, ctx.boundary, (ctx.needs_input_grad[0], False))
         return None if into_a is None else -into_a, mu, None, None
 
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], a: Tensor, f: Tensor, grid: Grid, boundary: Boundary
+    ) -> tuple[Tensor, int]:
+        """Samples do not couple: one more dimension of them is a longer batch."""
+        first, second = (
+            (x.movedim(dim, 0) if dim is not None else x.expand(info.batch_size, *x.shape))
+            for x, dim in zip((a, f), in_dims[:2], strict=True)
+        )
+        out = solve_flux_divergence(first.flatten(0, 1), second.flatten(0, 1), grid, boundary)
+        return out.reshape(*first.shape[:2], *out.shape[1:]), 0
+
 
 _inverse: Callable[..., Tensor] = _Inverse.apply
 
+# The same for a compiler: the number of iterations depends on the data, so that a graph can hold the solve as one operator
+# only, whose arguments are tensors and numbers.
+_opaque: Any = torch.library.custom_op(
+    "pirf::solve_flux_divergence",
+    lambda a, f, extents, walls: _solve(a, f, *_case(a, extents, walls)).contiguous(),
+    mutates_args=(),
+    schema="(Tensor a, Tensor f, float[] extents, bool walls) -> Tensor",
+)
 
-def _conjugate_gradients(a: Tensor, f: Tensor, grid: Grid, boundary: Boundary) -> Tensor:
+
+def _like_the_right_side(a: Tensor, f: Tensor, extents: list[float], walls: bool) -> Tensor:
+    return torch.empty_like(f, memory_format=torch.contiguous_format)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    a, _, ctx.extents, ctx.walls = inputs
+    ctx.save_for_backward(a, output)
+
+
+def _backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+    a, u = ctx.saved_tensors
+    mu = _opaque(a, weight, ctx.extents, ctx.walls)
+    into_a, _ = adjoint(a, u, mu, *_case(a, ctx.extents, ctx.walls), (ctx.needs_input_grad[0], False))
+    return None if into_a is None else -into_a, mu, None, None
+
+
+_opaque.register_fake(_like_the_right_side)
+_opaque.register_autograd(_backward, setup_context=_remember)
+
+
+def _case(a: Tensor, extents: list[float], walls: bool) -> tuple[Grid, Boundary]:
+    grid = Grid(tuple(Axis(n, extent) for n, extent in zip(a.shape[2:], extents, strict=True)))
+    return grid, Dirichlet(0.0) if walls else Neumann(0.0)
+
+
+def _solve(a: Tensor, f: Tensor, grid: Grid, boundary: Boundary) -> Tensor:
     root = local_mean(a, grid, boundary).rsqrt()
     walls = isinstance(boundary, Dirichlet)
 

@@ -11,23 +11,20 @@ The grid must be even: its highest mode, the checkerboard k = n/2, has no sign. 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import final
+from typing import NamedTuple
 
-import attrs
 import torch
 from torch import Tensor
 
 from pirf.errors import InputError
 from pirf.grids import Grid
+from pirf.operators.constants import constant
 from pirf.tensors import Field
 
 __all__ = ["Symbols", "dealias", "derivative", "inverse_laplacian", "laplacian", "modes", "points", "symbols"]
 
 
-@final
-@attrs.frozen(eq=False)
-class Symbols:
+class Symbols(NamedTuple):
     """What the operators multiply the modes of :func:`modes` by."""
 
     gradient: tuple[Tensor, ...]
@@ -45,7 +42,7 @@ def symbols(grid: Grid, like: Tensor) -> Symbols:
     return _symbols(grid, like.dtype, like.device)
 
 
-@lru_cache(maxsize=64)
+@constant
 def _symbols(grid: Grid, dtype: torch.dtype, device: torch.device) -> Symbols:
     for axis in grid.axes:
         if axis.layout != "periodic" or axis.n % 2:
@@ -55,18 +52,18 @@ def _symbols(grid: Grid, dtype: torch.dtype, device: torch.device) -> Symbols:
                 why="the highest mode of an odd grid is no checkerboard, and other layouts have no modes",
                 hint="Grid.square(32, 2 * math.pi, 'periodic')",
             )
-    with torch.inference_mode(False):  # a cached inference tensor would poison a later backward pass
-        gradient, squares, keep = [], torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-        for dim, axis in enumerate(grid.axes):
-            last = dim == len(grid.axes) - 1
-            m = (torch.fft.rfftfreq if last else torch.fft.fftfreq)(axis.n, 1 / axis.n, dtype=torch.float64)
-            m = m.reshape(-1, *[1] * (len(grid.axes) - 1 - dim))
-            k = 2 * math.pi / axis.extent * m
-            gradient.append((1j * torch.where(2 * m.abs() == axis.n, 0.0, k)).to(device, dtype.to_complex()))
-            squares = squares + k**2
-            keep = keep * (3 * m.abs() < axis.n)
-        inverse = torch.where(squares == 0, 0.0, -1 / squares)
-        return Symbols(tuple(gradient), *(s.to(device, dtype) for s in (-squares, inverse, keep)))
+    gradient, squares, keep = [], torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    for dim, axis in enumerate(grid.axes):
+        last = dim == len(grid.axes) - 1
+        m = (torch.fft.rfftfreq if last else torch.fft.fftfreq)(axis.n, 1 / axis.n, dtype=torch.float64)
+        m = m.reshape(-1, *[1] * (len(grid.axes) - 1 - dim))
+        k = 2 * math.pi / axis.extent * m
+        slope = torch.where(2 * m.abs() == axis.n, 0.0, k).to(device, dtype)
+        gradient.append(torch.complex(torch.zeros_like(slope), slope))
+        squares = squares + k**2
+        keep = keep * (3 * m.abs() < axis.n)
+    inverse = torch.where(squares == 0, 0.0, -1 / squares)
+    return Symbols(tuple(gradient), *(s.to(device, dtype) for s in (-squares, inverse, keep)))
 
 
 def modes(u: Field, grid: Grid) -> Tensor:

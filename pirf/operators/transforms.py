@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from pirf.errors import InputError
 from pirf.grids import Axis, Grid
+from pirf.operators.constants import constant
 from pirf.tensors import Field
 
 __all__ = [
@@ -34,14 +34,13 @@ __all__ = [
 ]
 
 
-@lru_cache(maxsize=64)
+@constant
 def _sine_matrix(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # a cached inference tensor would poison a later backward pass
-        k = torch.arange(1, n + 1, dtype=torch.float64)
-        i = torch.arange(n, dtype=torch.float64)[:, None]
-        matrix = math.sqrt(2 / n) * torch.sin(math.pi * (i + 0.5) * k / n)
-        matrix[:, -1] /= math.sqrt(2)
-        return matrix.to(device=device, dtype=dtype)
+    k = torch.arange(1, n + 1, dtype=torch.float64)
+    i = torch.arange(n, dtype=torch.float64)[:, None]
+    matrix = math.sqrt(2 / n) * torch.sin(math.pi * (i + 0.5) * k / n)
+    matrix[:, -1] /= math.sqrt(2)
+    return matrix.to(device=device, dtype=dtype)
 
 
 def sine_matrix(n: int, like: Tensor) -> Tensor:
@@ -49,14 +48,13 @@ def sine_matrix(n: int, like: Tensor) -> Tensor:
     return _sine_matrix(n, like.dtype, like.device)
 
 
-@lru_cache(maxsize=64)
+@constant
 def _cosine_matrix(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        k = torch.arange(n, dtype=torch.float64)
-        i = torch.arange(n, dtype=torch.float64)[:, None]
-        matrix = math.sqrt(2 / n) * torch.cos(math.pi * (i + 0.5) * k / n)
-        matrix[:, 0] /= math.sqrt(2)
-        return matrix.to(device=device, dtype=dtype)
+    k = torch.arange(n, dtype=torch.float64)
+    i = torch.arange(n, dtype=torch.float64)[:, None]
+    matrix = math.sqrt(2 / n) * torch.cos(math.pi * (i + 0.5) * k / n)
+    matrix[:, 0] /= math.sqrt(2)
+    return matrix.to(device=device, dtype=dtype)
 
 
 def cosine_matrix(n: int, like: Tensor) -> Tensor:
@@ -92,17 +90,19 @@ def _along_every_axis(x: Field, matrices: Sequence[Tensor]) -> Field:
 
 def dirichlet_eigenvalues(axis: Axis, like: Tensor) -> Tensor:
     r""":math:`-4h^{-2}\sin^2(\pi k/2n)` for k = 1..n."""
-    return _eigenvalues(axis, torch.arange(1, axis.n + 1, dtype=torch.float64), like)
+    return _eigenvalues(axis, 1, like.dtype, like.device)
 
 
 def neumann_eigenvalues(axis: Axis, like: Tensor) -> Tensor:
     r""":math:`-4h^{-2}\sin^2(\pi k/2n)` for k = 0..n−1."""
-    return _eigenvalues(axis, torch.arange(axis.n, dtype=torch.float64), like)
+    return _eigenvalues(axis, 0, like.dtype, like.device)
 
 
-def _eigenvalues(axis: Axis, k: Tensor, like: Tensor) -> Tensor:
+@constant
+def _eigenvalues(axis: Axis, first: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    k = torch.arange(first, first + axis.n, dtype=torch.float64)
     values = -4 / axis.spacing**2 * torch.sin(math.pi * k / (2 * axis.n)) ** 2
-    return values.to(device=like.device, dtype=like.dtype)
+    return values.to(device=device, dtype=dtype)
 
 
 def dirichlet_spectrum(grid: Grid, like: Tensor) -> Tensor:

@@ -23,12 +23,13 @@ from torch import Tensor
 
 from pirf.errors import InputError
 from pirf.grids import Grid
-from pirf.operators.boundary import Boundary, Dirichlet, Neumann, Periodic
+from pirf.operators import adjoints
+from pirf.operators.boundary import Boundary, Dirichlet, Neumann, Periodic, homogeneous
 from pirf.tensors import Field
 
-__all__ = ["adjoint", "coefficient_derivative", "flux_divergence", "homogeneous", "local_mean"]
+__all__ = ["adjoint", "coefficient_derivative", "flux_divergence", "local_mean"]
 
-_EVEN = Neumann(0.0)
+_ODD, _EVEN = Dirichlet(0.0), Neumann(0.0)
 
 
 def flux_divergence(a: Field, p: Field, grid: Grid, boundary: Boundary) -> Field:
@@ -46,14 +47,9 @@ def flux_divergence(a: Field, p: Field, grid: Grid, boundary: Boundary) -> Field
                 why="the balance of a volume needs a cell around every point",
                 hint="Axis(n, extent, 'cells')",
             )
-    if torch.compiler.is_compiling():  # custom forward derivatives cannot be traced, and a compiler fuses the plain formula
+    if adjoints.plain() or not isinstance(boundary, (Dirichlet, Neumann, Periodic)):  # another rule need not be symmetric
         return _apply(a, p, grid, boundary)
     return _flux_divergence(a, p, grid, boundary)
-
-
-def homogeneous(boundary: Boundary) -> Boundary:
-    """The same kind of condition with zero data: what differences of two solutions satisfy."""
-    return Dirichlet(0.0) if isinstance(boundary, Dirichlet) else Neumann(0.0) if isinstance(boundary, Neumann) else boundary
 
 
 def coefficient_derivative(a: Field, tangent: Field, p: Field, grid: Grid, boundary: Boundary) -> Field:
@@ -81,7 +77,7 @@ def adjoint(
             second = second - _difference(faces * across, dim) / axis.spacing**2
         if first is not None:
             if isinstance(boundary, Neumann):  # λ is 0 outside, and an outer face counts twice: the odd ghost of Dirichlet
-                across = _difference(_with_ghosts(weight, dim, axis.spacing, Dirichlet(0.0)), dim)
+                across = _difference(_with_ghosts(weight, dim, axis.spacing, _ODD), dim)
             slope = _difference(_with_ghosts(p, dim, axis.spacing, boundary), dim)
             first = first + _sum_across(faces**2 * slope * across, dim) / axis.spacing**2
     return None if first is None else first / (2 * a**2), second

@@ -6,6 +6,9 @@ r"""**Burgers**: :math:`u_t + u u_x = \nu u_{xx}`, periodic in x; one channel wi
 :func:`pirf.reference.burgers.solve`, written again from the equation.  The compact L sees checkerboards in x, the difference
 in time those in t, and every frame stands in a row, the outer ones too.
 
+*Adjoint.*  :math:`\lambda_u^k = (\lambda^{k-1} - \lambda^k)/\Delta t + F'(u^k)^T\tfrac12(\lambda^{k-1} + \lambda^k)`, where a
+λ out of range is 0 and F′ᵀ that of :mod:`pirf.operators.advection`.
+
 *Data of the exact equation*, from a finer or a spectral solver, differs from this law by its discretisation error.
 ``form="map"`` judges such data: :math:`r^k = (u^{k+1} - \Phi(u^k))/\Delta t`, where Φ is one ETDRK4 step, of fourth order
 in Δt and spectral in x.
@@ -28,7 +31,12 @@ from torch import Tensor
 
 from pirf.errors import InputError
 from pirf.grids import Grid
-from pirf.operators import Periodic, laplacian, skew_advection
+from pirf.operators.adjoints import smooth
+from pirf.operators.advection import (
+    advection_diffusion,
+    advection_diffusion_tangent,
+    advection_diffusion_transpose,
+)
 from pirf.operators.exponential import etdrk4
 from pirf.rewards.base import PDEReward
 from pirf.tensors import Field, Residual
@@ -60,13 +68,26 @@ class Burgers(PDEReward):
     def residual(self, x: Field) -> Residual:
         """One row for every step and point, ``(batch, 1, frames − 1, points)``."""
         self.grid.check(x, 1)
-        u, dt = x[:, 0], self.grid.axes[0].spacing
         if self.form == "map":
-            return ((u[:, 1:] - self._map(u[:, :-1], dt)) / dt)[:, None]
-        circle = Grid(self.grid.axes[1:])  # the frames are the channels of a field in space
-        rate = skew_advection(u, circle) - self.viscosity * laplacian(u, circle, Periodic())
-        rows = (u[:, 1:] - u[:, :-1]) / dt + 0.5 * (rate[:, 1:] + rate[:, :-1])
-        return rows[:, None]
+            dt = self.grid.axes[0].spacing
+            return (x[:, :, 1:] - self._map(x[:, :, :-1], dt)) / dt
+        return smooth(x, self._rows, self._tangent, self._transposed)
+
+    def _rows(self, x: Field) -> Residual:
+        return self._stepped(x, advection_diffusion(x, self.grid, self.viscosity, 1))
+
+    def _tangent(self, x: Field, v: Field) -> Residual:
+        return self._stepped(v, advection_diffusion_tangent(x, v, self.grid, self.viscosity, 1))
+
+    def _stepped(self, u: Field, rate: Field) -> Residual:
+        """The trapezium in time."""
+        return (u[:, :, 1:] - u[:, :, :-1]) / self.grid.axes[0].spacing + 0.5 * (rate[:, :, 1:] + rate[:, :, :-1])
+
+    def _transposed(self, x: Field, w: Residual) -> Field:
+        edge = torch.zeros_like(w[:, :, :1])
+        before, after = torch.cat([edge, w], 2), torch.cat([w, edge], 2)
+        pulled = advection_diffusion_transpose(x, 0.5 * (before + after), self.grid, self.viscosity, 1)
+        return (before - after) / self.grid.axes[0].spacing + pulled
 
     def _map(self, u: Field, dt: float) -> Field:
         """Φ: one step of the exact equation, to fourth order."""

@@ -32,11 +32,14 @@ import torch
 from pirf.errors import InputError
 from pirf.grids import Grid
 from pirf.operators import Dirichlet, laplacian, solve_dirichlet
+from pirf.operators.adjoints import affine
 from pirf.operators.transforms import dirichlet_spectrum
 from pirf.rewards.base import PDEReward
 from pirf.tensors import Field, Residual
 
 __all__ = ["Helmholtz"]
+
+_WALLS = Dirichlet(0.0)
 
 
 @final
@@ -65,7 +68,18 @@ class Helmholtz(PDEReward):
     def residual(self, x: Field) -> Residual:
         """Δu + k²u − a, or the error u − (Δ + k²)⁻¹a in units of ``scale``."""
         self.grid.check(x, 2)
+        return affine(x, self._rows, self._rows, self._transposed)
+
+    def _rows(self, x: Field) -> Residual:
         a, u = x[:, :1], x[:, 1:]
         if self.norm == "solution":
             return (u - solve_dirichlet(a, self.grid, shift=self.k**2)) / self.scale
-        return laplacian(u, self.grid, Dirichlet(0.0)) + self.k**2 * u - a
+        return self._operator(u) - a
+
+    def _transposed(self, w: Residual) -> Field:
+        if self.norm == "solution":
+            return torch.cat([-solve_dirichlet(w, self.grid, shift=self.k**2), w], 1) / self.scale
+        return torch.cat([-w, self._operator(w)], 1)
+
+    def _operator(self, u: Field) -> Field:
+        return laplacian(u, self.grid, _WALLS) + self.k**2 * u

@@ -15,9 +15,8 @@ each with two equations for three frames, so that no frame is free:
   It costs 4·``substeps`` evaluations of G per frame where the other form needs one; its backward pass runs every sub-step
   again instead of remembering what happened in it.
 
-*Adjoint.*  :math:`G'^T\lambda = P[u\cdot\nabla P\lambda] + P(-\Delta)^{-1}[-\partial_y(\omega\,\partial_x P\lambda) +
-\partial_x(\omega\,\partial_y P\lambda)] + (\Delta/Re - 0.1)\lambda` with ω for Pω; the Lobatto adjoint is this after the
-transposed weights.  Autograd computes the same, with as many transforms.
+*Adjoint.*  That of the Lobatto form is :math:`G'^T` (:mod:`pirf.operators.vorticity`) after the transposed weights: it keeps
+the three frames and computes the velocities again.
 
 *Good values.*  The problem's S is ⟨ω_t²⟩, so ρ = MSE/S is about 1 for a frozen flow.  Truth itself is not exact for the
 Lobatto form: ``problem.floor`` says what it scores, and ρ cannot be asked to fall below it.
@@ -39,6 +38,9 @@ from torch.utils.checkpoint import checkpoint
 from pirf.errors import InputError
 from pirf.grids import Grid
 from pirf.operators import spectral
+from pirf.operators.adjoints import smooth
+from pirf.operators.constants import constant
+from pirf.operators.vorticity import tendency, tendency_tangent, tendency_transpose, transport
 from pirf.rewards.base import PDEReward
 from pirf.tensors import Field, Residual
 
@@ -73,16 +75,31 @@ class Kolmogorov(PDEReward):
     def residual(self, x: Field) -> Residual:
         """One field per pair of neighbouring frames."""
         self.grid.check(x, 3)
-        slope = (x[:, 1:] - x[:, :-1]) / self.interval
         if self.form == "map":
+            slope = (x[:, 1:] - x[:, :-1]) / self.interval
             return slope - (self.flow_map(x[:, :-1]) - x[:, :-1]) / self.interval
-        g0, g1, g2 = torch.chunk(self.tendency(x), 3, 1)
-        return slope - torch.cat([5 * g0 + 8 * g1 - g2, -g0 + 8 * g1 + 5 * g2], 1) / 12
+        return smooth(x, self._rows, self._tangent, self._transposed)
+
+    def _rows(self, x: Field) -> Residual:
+        return self._collocated(x, self.tendency(x))
+
+    def _tangent(self, x: Field, v: Field) -> Residual:
+        return self._collocated(v, tendency_tangent(x, v, self.grid, self._linear(x)))
+
+    def _collocated(self, x: Field, rate: Field) -> Residual:
+        """Lobatto IIIA: the parabola through three rates, integrated over either interval."""
+        g0, g1, g2 = rate.split(1, 1)
+        return (x[:, 1:] - x[:, :-1]) / self.interval - torch.cat([5 * g0 + 8 * g1 - g2, -g0 + 8 * g1 + 5 * g2], 1) / 12
+
+    def _transposed(self, x: Field, w: Residual) -> Field:
+        first, second = w.split(1, 1)
+        weights = torch.cat([5 * first - second, 8 * (first + second), 5 * second - first], 1) / -12
+        slope = torch.cat([-first, first - second, second], 1) / self.interval
+        return slope + tendency_transpose(x, weights, self.grid, self._linear(x))
 
     def tendency(self, vorticity: Field) -> Field:
         """G(ω), every channel a flow of its own."""
-        modes = spectral.modes(vorticity, self.grid)
-        return spectral.points(self._nonlinear(modes) + self._linear(vorticity) * modes, self.grid)
+        return tendency(vorticity, self.grid, self._linear(vorticity), _force(self.grid, vorticity))
 
     def flow_map(self, vorticity: Field) -> Field:
         """Φ(ω), every channel a flow of its own, one ``interval`` later."""
@@ -90,7 +107,7 @@ class Kolmogorov(PDEReward):
         half = torch.exp(0.5 * h * self._linear(vorticity))
         modes = spectral.modes(vorticity, self.grid)
         for _ in range(self.substeps):
-            if torch.is_grad_enabled() and modes.requires_grad:
+            if torch.is_grad_enabled() and modes.requires_grad and not torch.compiler.is_compiling():
                 modes = checkpoint(self._step, modes, half, h, use_reentrant=False, preserve_rng_state=False)
             else:
                 modes = self._step(modes, half, h)
@@ -109,17 +126,17 @@ class Kolmogorov(PDEReward):
 
     def _nonlinear(self, modes: Tensor) -> Tensor:
         """−∇·P(u Pω) − 4cos 4y in modes."""
-        symbols = spectral.symbols(self.grid, modes.real)
-        kept = symbols.dealias * modes
-        stream = -symbols.inverse_laplacian * kept
-        dx, dy = symbols.gradient
-        u, v, vorticity = spectral.points(torch.stack([dy * stream, -dx * stream, kept]), self.grid)
-        flux = spectral.modes(torch.stack([u * vorticity, v * vorticity]), self.grid)
-        return -symbols.dealias * (dx * flux[0] + dy * flux[1]) + _force(self.grid, modes)
+        return transport(modes, self.grid) + _force(self.grid, modes.real)
 
 
-def _force(grid: Grid, modes: Tensor) -> Tensor:
-    """−4cos 4y in modes: a sum over all points puts half of the amplitude into each of ±4."""
-    force = torch.zeros(modes.shape[-2:], dtype=modes.dtype, device=modes.device)
-    force[0, WAVES] = -STRENGTH * math.prod(grid.shape) / 2
-    return force
+def _force(grid: Grid, like: Tensor) -> Tensor:
+    """−4cos 4y in modes, a real number in one of them."""
+    return _wave(*grid.shape, like.dtype, like.device)
+
+
+@constant
+def _wave(n: int, m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A sum over all points puts half of the amplitude into each of ±4."""
+    wave = torch.zeros(n, m // 2 + 1, dtype=dtype, device=device)
+    wave[0, WAVES] = -STRENGTH * n * m / 2
+    return wave

@@ -18,6 +18,9 @@ from pirf.tensors import Field, Residual
 
 __all__ = ["ReleasedHelmholtz", "ReleasedPoisson"]
 
+_REPLICATED = Neumann(0.0)  # replicate padding is the even reflection about the outer face
+_READ = attrs.Factory(lambda self: Grid(tuple(Axis(n, n / (n - 1), "cells") for n in self.grid.shape)), takes_self=True)
+
 
 @final
 @attrs.frozen
@@ -25,11 +28,12 @@ class ReleasedPoisson(PDEReward):
     """Δu − a with h = 1/(n−1) and replicate padding, the edges scored: a homogeneous Neumann stencil on Dirichlet data."""
 
     grid: Grid
+    _cells: Grid = attrs.field(init=False, repr=False, eq=False, default=_READ)
 
     def residual(self, x: Field) -> Residual:
         """The published stencil against the given a."""
         self.grid.check(x, 2)
-        return _replicate_laplacian(x[:, 1:], self.grid) - x[:, :1]
+        return laplacian(x[:, 1:], self._cells, _REPLICATED) - x[:, :1]
 
 
 @final
@@ -39,14 +43,10 @@ class ReleasedHelmholtz(PDEReward):
 
     grid: Grid
     k: float = 1.0
+    _cells: Grid = attrs.field(init=False, repr=False, eq=False, default=_READ)
 
     def residual(self, x: Field) -> Residual:
         """The published stencil against a inside and 0 on the outermost frame."""
         self.grid.check(x, 2)
         a, u = x[:, :1], x[:, 1:]
-        return _replicate_laplacian(u, self.grid) + self.k**2 * u - pad(a[..., 1:-1, 1:-1], (1, 1, 1, 1))
-
-
-def _replicate_laplacian(u: Field, grid: Grid) -> Field:
-    """Replicate padding is the even reflection about the outer face."""
-    return laplacian(u, Grid(tuple(Axis(n, n / (n - 1), "cells") for n in grid.shape)), Neumann(0.0))
+        return laplacian(u, self._cells, _REPLICATED) + self.k**2 * u - pad(a[..., 1:-1, 1:-1], (1, 1, 1, 1))

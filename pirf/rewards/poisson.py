@@ -8,6 +8,9 @@ operator of :func:`pirf.reference.poisson.solve`, written again from the equatio
 with :math:`e = \Delta_h^{-1} r = u - \Delta_h^{-1} a`, the error in u itself, relative to ``scale``.  The first is dominated by
 grid-scale noise; the second is far better conditioned.
 
+*Adjoint.*  :math:`(\lambda_a, \lambda_u) = (-\lambda, \Delta_h\lambda)`; in the solution norm
+:math:`(-\Delta_h^{-1}\lambda, \lambda)`.
+
 *Good values.*  The mean square of a is S = 0.0853, so ρ = MSE/S is 1 for u = 0.
 ``problem.floor`` is what solutions score in float32.
 
@@ -19,13 +22,17 @@ from __future__ import annotations
 from typing import Literal, final
 
 import attrs
+import torch
 
 from pirf.grids import Grid
 from pirf.operators import Dirichlet, laplacian, solve_dirichlet
+from pirf.operators.adjoints import affine
 from pirf.rewards.base import PDEReward
 from pirf.tensors import Field, Residual
 
 __all__ = ["Poisson"]
+
+_WALLS = Dirichlet(0.0)
 
 
 @final
@@ -40,7 +47,15 @@ class Poisson(PDEReward):
     def residual(self, x: Field) -> Residual:
         """Δu − a, or the error u − Δ⁻¹a in units of ``scale``."""
         self.grid.check(x, 2)
+        return affine(x, self._rows, self._rows, self._transposed)
+
+    def _rows(self, x: Field) -> Residual:
         a, u = x[:, :1], x[:, 1:]
         if self.norm == "solution":
             return (u - solve_dirichlet(a, self.grid)) / self.scale
-        return laplacian(u, self.grid, Dirichlet(0.0)) - a
+        return laplacian(u, self.grid, _WALLS) - a
+
+    def _transposed(self, w: Residual) -> Field:
+        if self.norm == "solution":
+            return torch.cat([-solve_dirichlet(w, self.grid), w], 1) / self.scale
+        return torch.cat([-w, laplacian(w, self.grid, _WALLS)], 1)

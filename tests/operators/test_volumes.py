@@ -8,7 +8,8 @@ from pirf.errors import InputError
 from pirf.grids import Axis, Grid
 from pirf.noise import Noise
 from pirf.operators import Dirichlet, Neumann, Periodic, flux_divergence, laplacian
-from pirf.operators.volumes import _apply, adjoint, coefficient_derivative, homogeneous, local_mean
+from pirf.operators.boundary import homogeneous
+from pirf.operators.volumes import _apply, adjoint, coefficient_derivative, local_mean
 
 sizes = st.integers(2, 9)
 extents = st.floats(0.2, 5)
