@@ -68,17 +68,14 @@ class Helmholtz(PDEReward):
     def residual(self, x: Field) -> Residual:
         """Δu + k²u − a, or the error u − (Δ + k²)⁻¹a in units of ``scale``."""
         self.grid.check(x, 2)
+        if self.norm == "solution":
+            return (x[:, 1:] - solve_dirichlet(x[:, :1], self.grid, shift=self.k**2)) / self.scale
         return affine(x, self._rows, self._rows, self._transposed)
 
     def _rows(self, x: Field) -> Residual:
-        a, u = x[:, :1], x[:, 1:]
-        if self.norm == "solution":
-            return (u - solve_dirichlet(a, self.grid, shift=self.k**2)) / self.scale
-        return self._operator(u) - a
+        return self._operator(x[:, 1:]) - x[:, :1]
 
     def _transposed(self, w: Residual) -> Field:
-        if self.norm == "solution":
-            return torch.cat([-solve_dirichlet(w, self.grid, shift=self.k**2), w], 1) / self.scale
         return torch.cat([-w, self._operator(w)], 1)
 
     def _operator(self, u: Field) -> Field:

@@ -88,11 +88,11 @@ class Kolmogorov(PDEReward):
 
     def _collocated(self, x: Field, rate: Field) -> Residual:
         """Lobatto IIIA: the parabola through three rates, integrated over either interval."""
-        g0, g1, g2 = rate.split(1, 1)
+        g0, g1, g2 = torch.chunk(rate, 3, 1)
         return (x[:, 1:] - x[:, :-1]) / self.interval - torch.cat([5 * g0 + 8 * g1 - g2, -g0 + 8 * g1 + 5 * g2], 1) / 12
 
     def _transposed(self, x: Field, w: Residual) -> Field:
-        first, second = w.split(1, 1)
+        first, second = torch.chunk(w, 2, 1)
         weights = torch.cat([5 * first - second, 8 * (first + second), 5 * second - first], 1) / -12
         slope = torch.cat([-first, first - second, second], 1) / self.interval
         return slope + tendency_transpose(x, weights, self.grid, self._linear(x))
@@ -131,12 +131,13 @@ class Kolmogorov(PDEReward):
 
 def _force(grid: Grid, like: Tensor) -> Tensor:
     """−4cos 4y in modes, a real number in one of them."""
-    return _wave(*grid.shape, like.dtype, like.device)
+    return _wave(grid, like.dtype, like.device)
 
 
 @constant
-def _wave(n: int, m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _wave(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A sum over all points puts half of the amplitude into each of ±4."""
+    n, m = grid.shape
     wave = torch.zeros(n, m // 2 + 1, dtype=dtype, device=device)
     wave[0, WAVES] = -STRENGTH * n * m / 2
     return wave

@@ -9,7 +9,7 @@ with :math:`e = \Delta_h^{-1} r = u - \Delta_h^{-1} a`, the error in u itself, r
 grid-scale noise; the second is far better conditioned.
 
 *Adjoint.*  :math:`(\lambda_a, \lambda_u) = (-\lambda, \Delta_h\lambda)`; in the solution norm
-:math:`(-\Delta_h^{-1}\lambda, \lambda)`.
+:math:`(-\Delta_h^{-1}\lambda, \lambda)`, which is what autograd makes of a product with matrices.
 
 *Good values.*  The mean square of a is S = 0.0853, so ρ = MSE/S is 1 for u = 0.
 ``problem.floor`` is what solutions score in float32.
@@ -47,15 +47,12 @@ class Poisson(PDEReward):
     def residual(self, x: Field) -> Residual:
         """Δu − a, or the error u − Δ⁻¹a in units of ``scale``."""
         self.grid.check(x, 2)
+        if self.norm == "solution":
+            return (x[:, 1:] - solve_dirichlet(x[:, :1], self.grid)) / self.scale
         return affine(x, self._rows, self._rows, self._transposed)
 
     def _rows(self, x: Field) -> Residual:
-        a, u = x[:, :1], x[:, 1:]
-        if self.norm == "solution":
-            return (u - solve_dirichlet(a, self.grid)) / self.scale
-        return laplacian(u, self.grid, _WALLS) - a
+        return laplacian(x[:, 1:], self.grid, _WALLS) - x[:, :1]
 
     def _transposed(self, w: Residual) -> Field:
-        if self.norm == "solution":
-            return torch.cat([-solve_dirichlet(w, self.grid), w], 1) / self.scale
         return torch.cat([-w, laplacian(w, self.grid, _WALLS)], 1)

@@ -64,6 +64,17 @@ def test_its_derivatives_are_those_of_a_dense_solve(seed, boundary):
 
 
 @pytest.mark.parametrize("boundary", [Dirichlet(0.0), Neumann(0.0)])
+def test_a_batch_of_tangents_is_a_longer_batch(boundary):
+    grid = Grid((Axis(2), Axis(3, 1.5)))
+    a, f, _ = fields(grid, 4)
+    exact = torch.linalg.inv(dense(a, grid, boundary))
+    for jacobian in (torch.func.jacfwd, torch.func.jacrev):
+        assert_close(jacobian(lambda g: solve_flux_divergence(a, g, grid, boundary))(f).reshape(6, 6), exact)
+    into_a = [j(lambda b: solve_flux_divergence(b, f, grid, boundary))(a) for j in (torch.func.jacfwd, torch.func.jacrev)]
+    assert_close(*into_a)
+
+
+@pytest.mark.parametrize("boundary", [Dirichlet(0.0), Neumann(0.0)])
 def test_second_derivatives(boundary):
     grid = Grid((Axis(2), Axis(3)))
     a, f, w = fields(grid, 2)

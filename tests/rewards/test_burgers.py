@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import TOLERANCE, assert_close, orders
+from tolerances import assert_close, orders
 from toys import normal
 
 from pirf.errors import InputError
@@ -13,7 +13,6 @@ from pirf.noise import Noise
 from pirf.operators import Periodic, central_difference, laplacian
 from pirf.reference import burgers, random_fields
 from pirf.rewards import Burgers
-from pirf.rewards.jacobian import directional
 from pirf.testing import check_reward
 
 frames_, points_ = st.integers(2, 7), st.integers(3, 9)
@@ -110,32 +109,6 @@ def test_constants_solve_it(level):
     x = torch.full((1, 1, 5, 6), level, dtype=torch.float64)
     for form in FORMS:
         assert_close(Burgers(plane(5, 6), form=form).residual(x), 0.0, unit=max(abs(level), level**2, 1.0))
-
-
-@given(frames_, points_, st.lists(st.tuples(powers, powers, powers), min_size=20, max_size=20), seeds)
-def test_adjoint(frames, n, magnitudes, seed):
-    """|⟨Jv,w⟩ − ⟨v,Jᵀw⟩| ≤ tol(‖Jv‖‖w‖ + ‖v‖‖Jᵀw‖), a thousand magnitudes of (x, v, w), twenty by twenty."""
-    for dtype in TOLERANCE:
-        check_adjoint(Burgers(plane(frames, n)), frames, n, dtype, magnitudes, seed)
-
-
-@settings(max_examples=15)
-@given(frames_, points_, st.lists(st.tuples(st.integers(-6, -1), powers, powers), min_size=4, max_size=4), seeds)
-def test_adjoint_of_the_map(frames, n, magnitudes, seed):
-    for dtype in TOLERANCE:
-        check_adjoint(Burgers(plane(frames, n), form="map"), frames, n, dtype, magnitudes, seed)
-
-
-def check_adjoint(reward, frames, n, dtype, magnitudes, seed):
-    noise = Noise(seed)[range(len(magnitudes))]
-    sizes = (10.0 ** torch.tensor(magnitudes, dtype=dtype)).T[..., None, None, None]
-    heights = (frames, frames, frames - 1)
-    x, v, w = (s * noise.fold(k).normal((1, m, n), dtype) for s, k, m in zip(sizes, "xvw", heights, strict=True))
-    jv, leaf = directional(reward, x, v), x.clone().requires_grad_()
-    (jtw,) = torch.autograd.grad(reward.residual(leaf), leaf, w)
-    jv, jtw, v, w = (y.double().flatten(1) for y in (jv, jtw, v, w))
-    scale = jv.norm(dim=1) * w.norm(dim=1) + v.norm(dim=1) * jtw.norm(dim=1)
-    assert bool((((jv * w).sum(1) - (v * jtw).sum(1)).abs() <= TOLERANCE[dtype] * scale).all())
 
 
 @given(frames_, points_, st.floats(1e-4, 1.0), st.integers(-3, 3), seeds)
