@@ -44,8 +44,7 @@ def cases(name):
     """(reward, fields) for everything that goes by this name."""
     if name in BEYOND:
         return [BEYOND[name]]
-    released = smallest(name).released
-    found = [*rewards(name).values(), *([] if released is None else [released])]
+    found = [*rewards(name).values(), *smallest(name).published.values()]
     return [(reward, truth(name, 2)) for reward in found]
 
 

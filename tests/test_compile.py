@@ -13,7 +13,7 @@ from cases import NAMES
 from compiled import BEYOND, missing
 from toys import normal
 
-from pirf.operators import elliptic
+from pirf.operators import elliptic, equilibrium
 
 
 def test_no_reward_of_the_package_is_left_out():
@@ -34,3 +34,9 @@ def test_the_solve_is_an_operator_that_graphs_can_hold(walls):
     a, f = normal(2, 1, 3, 4).exp().requires_grad_(), normal(2, 1, 3, 4, seed=1).requires_grad_()
     with torch.random.fork_rng(devices=()):
         torch.library.opcheck(elliptic._opaque, (a, f, [1.0, 2.0], walls))
+
+
+def test_the_elastic_solve_is_one_as_well():
+    modulus, f = normal(2, 1, 3, 4).exp().requires_grad_(), normal(2, 2, 3, 4, seed=1).requires_grad_()
+    with torch.random.fork_rng(devices=()):
+        torch.library.opcheck(equilibrium._opaque, (modulus, f, [1.0, 2.0], 0.3))

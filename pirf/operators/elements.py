@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, final
 
 import torch
@@ -29,6 +28,7 @@ from torch import Tensor
 
 from pirf.errors import InputError
 from pirf.grids import Grid
+from pirf.operators.constants import constant
 from pirf.tensors import Field
 
 __all__ = [
@@ -183,23 +183,22 @@ def _stiffness(grid: Grid, ratio: float) -> tuple[Strain, tuple[float, float]]:
     return (c11, c12, c33), ((hy**2 * c11 + hx**2 * c33) / 12, (hx**2 * c11 + hy**2 * c33) / 12)
 
 
-@lru_cache(maxsize=64)
+@constant
 def _inverse_symbol(grid: Grid, ratio: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """The 2×2 inverse (p, q on the diagonal, s beside it) of A(1) for each wave; the identity for the mean."""
     (c11, c12, c33), (twist_x, twist_y) = _stiffness(grid, ratio)
-    with torch.inference_mode(False):  # a cached inference tensor would poison a later backward pass
-        half = [
-            math.pi * frequencies(axis.n, dtype=torch.float64)
-            for axis, frequencies in zip(grid.axes, (torch.fft.fftfreq, torch.fft.rfftfreq), strict=True)
-        ]
-        a, b = torch.meshgrid(*half, indexing="ij")
-        hx, hy = [axis.spacing for axis in grid.axes]
-        dx, dy = 2 / hx * a.sin() * b.cos(), 2 / hy * a.cos() * b.sin()  # δxμy and μxδy, but for a common phase
-        twist = (4 / (hx * hy) * a.sin() * b.sin()) ** 2
-        mean = ((a == 0) & (b == 0)).double()
-        xx = c11 * dx**2 + c33 * dy**2 + twist_x * twist + mean
-        yy = c11 * dy**2 + c33 * dx**2 + twist_y * twist + mean
-        xy = (c12 + c33) * dx * dy
-        determinant = xx * yy - xy**2
-        p, q, s = (part.to(device, dtype) for part in (yy / determinant, xx / determinant, -xy / determinant))
-        return p, q, s
+    half = [
+        math.pi * frequencies(axis.n, dtype=torch.float64)
+        for axis, frequencies in zip(grid.axes, (torch.fft.fftfreq, torch.fft.rfftfreq), strict=True)
+    ]
+    a, b = torch.meshgrid(*half, indexing="ij")
+    hx, hy = [axis.spacing for axis in grid.axes]
+    dx, dy = 2 / hx * a.sin() * b.cos(), 2 / hy * a.cos() * b.sin()  # δxμy and μxδy, but for a common phase
+    twist = (4 / (hx * hy) * a.sin() * b.sin()) ** 2
+    mean = ((a == 0) & (b == 0)).double()
+    xx = c11 * dx**2 + c33 * dy**2 + twist_x * twist + mean
+    yy = c11 * dy**2 + c33 * dx**2 + twist_y * twist + mean
+    xy = (c12 + c33) * dx * dy
+    determinant = xx * yy - xy**2
+    p, q, s = (part.to(device, dtype) for part in (yy / determinant, xx / determinant, -xy / determinant))
+    return p, q, s

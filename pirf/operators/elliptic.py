@@ -28,6 +28,7 @@ from pirf.tensors import Field
 
 __all__ = ["solve_flux_divergence"]
 
+
 def solve_flux_divergence(a: Field, f: Field, grid: Grid, boundary: Boundary) -> Field:
     r"""The u with :math:`-\nabla\cdot(a\nabla u) = f` under the homogeneous ``boundary``; without one value, plus mean(u).
 

@@ -18,7 +18,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from pirf.grids import Grid
+from pirf.grids import Axis, Grid
 from pirf.operators.conjugate_gradients import conjugate_gradients
 from pirf.operators.elements import adjoint, solve_homogeneous, stress_divergence
 from pirf.tensors import Field
@@ -28,6 +28,9 @@ __all__ = ["solve_stress_divergence"]
 
 def solve_stress_divergence(modulus: Tensor, f: Field, grid: Grid, ratio: float) -> Field:
     r"""The u, ``(batch, 2, n, m)``, with :math:`-\nabla\cdot(E\,C\varepsilon(u)) + \bar u = f` by periodic elements; E > 0."""
+    if torch.compiler.is_compiling():
+        whole: Tensor = _opaque(modulus, f, [axis.extent for axis in grid.axes], ratio)
+        return whole
     return _inverse(modulus, f, grid, ratio)
 
 
@@ -37,13 +40,7 @@ class _Inverse(torch.autograd.Function):
 
     @staticmethod
     def forward(modulus: Tensor, f: Tensor, grid: Grid, ratio: float) -> Tensor:
-        root = _around_nodes(modulus).rsqrt()
-        return conjugate_gradients(
-            lambda u: stress_divergence(modulus, u, grid, ratio) + u.mean((2, 3), keepdim=True),
-            f,
-            precondition=lambda r: root * solve_homogeneous(root * r, grid, ratio),
-            coefficient=modulus,
-        )
+        return _solve(modulus, f, grid, ratio)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -68,6 +65,50 @@ class _Inverse(torch.autograd.Function):
 
 
 _inverse: Callable[..., Tensor] = _Inverse.apply
+
+# The same for a compiler: the number of iterations depends on the data, so that a graph can hold the solve as one operator
+# only, whose arguments are tensors and numbers.
+_opaque: Any = torch.library.custom_op(
+    "pirf::solve_stress_divergence",
+    lambda modulus, f, extents, ratio: _solve(modulus, f, _periodic(modulus, extents), ratio).contiguous(),
+    mutates_args=(),
+    schema="(Tensor modulus, Tensor f, float[] extents, float ratio) -> Tensor",
+)
+
+
+def _like_the_right_side(modulus: Tensor, f: Tensor, extents: list[float], ratio: float) -> Tensor:
+    return torch.empty_like(f, memory_format=torch.contiguous_format)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    modulus, _, ctx.extents, ctx.ratio = inputs
+    ctx.save_for_backward(modulus, output)
+
+
+def _backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+    modulus, u = ctx.saved_tensors
+    mu = _opaque(modulus, weight, ctx.extents, ctx.ratio)
+    grid = _periodic(modulus, ctx.extents)
+    into_modulus, _ = adjoint(modulus, u, mu, grid, ctx.ratio, (0.0, 0.0, 0.0), (ctx.needs_input_grad[0], False))
+    return None if into_modulus is None else -into_modulus, mu, None, None
+
+
+_opaque.register_fake(_like_the_right_side)
+_opaque.register_autograd(_backward, setup_context=_remember)
+
+
+def _periodic(modulus: Tensor, extents: list[float]) -> Grid:
+    return Grid(tuple(Axis(n, extent, "periodic") for n, extent in zip(modulus.shape[2:], extents, strict=True)))
+
+
+def _solve(modulus: Tensor, f: Tensor, grid: Grid, ratio: float) -> Tensor:
+    root = _around_nodes(modulus).rsqrt()
+    return conjugate_gradients(
+        lambda u: stress_divergence(modulus, u, grid, ratio) + u.mean((2, 3), keepdim=True),
+        f,
+        precondition=lambda r: root * solve_homogeneous(root * r, grid, ratio),
+        coefficient=modulus,
+    )
 
 
 def _around_nodes(modulus: Tensor) -> Tensor:

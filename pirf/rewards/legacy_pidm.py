@@ -16,7 +16,7 @@ from typing import final
 import attrs
 import torch
 
-from pirf.grids import Axis, Grid
+from pirf.grids import Grid
 from pirf.rewards.base import PDEReward
 from pirf.rewards.legacy_darcy import expanded, first_difference
 from pirf.rewards.sources import CornerWells, Source
@@ -37,9 +37,9 @@ class PIDMDarcy(PDEReward):
         """The spacing is 1/(n−1), whatever the layout of the grid."""
         self.grid.check(x, 2)
         p = x[:, 1:]
-        nodes = Grid(tuple(Axis(n, 1.0, "nodes") for n in self.grid.shape))
-        rows = [-expanded(x[:, :1], p, nodes.spacing, self.source.values(self.grid).to(p))]
-        for dim, spacing in enumerate(nodes.spacing, start=2):
+        spacings = tuple(1 / (n - 1) for n in self.grid.shape)
+        rows = [-expanded(x[:, :1], p, spacings, self.source.values(self.grid).to(p))]
+        for dim, spacing in enumerate(spacings, start=2):
             slope = first_difference(p, dim, spacing)
             edges = torch.zeros_like(p)
             edges.select(dim, 0).copy_(-slope.select(dim, 0))

@@ -1,6 +1,5 @@
 import math
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -212,19 +211,6 @@ def test_the_adjoint_is_the_closed_form(frames, n, speed, seed):
 @pytest.mark.parametrize("norm", NORMS)
 def test_the_public_contract_holds(form, norm):
     check_reward(Wave(plane(8, 8), form=form, norm=norm), truth(8, 8) + 0.1 * normal(4, 2, 8, 8), cases=3)
-
-
-@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
-def test_it_compiles_whole(monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the checks of this suite cannot be traced
-    reward, x = Wave(plane(5, 8)), normal(2, 2, 5, 8)
-    compiled = torch.compile(reward.residual, fullgraph=True, backend="aot_eager")
-    gradients = []
-    for function in (reward.residual, compiled):
-        leaf = x.clone().requires_grad_()
-        gradients.append(torch.autograd.grad(function(leaf).square().sum(), leaf)[0])
-    assert_close(compiled(x), reward.residual(x))
-    assert_close(gradients[1], gradients[0])
 
 
 def test_it_is_a_frozen_printable_value():
