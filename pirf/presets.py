@@ -26,6 +26,7 @@ __all__ = ["as_described", "as_released", "base_model", "distance_from_exact", "
 _COMMON: Mapping[str, Any] = {"batch": 32, "clip": 1.0, "precision": torch.bfloat16, "optimizer": Muon}
 _STAGES: Mapping[tuple[str, int], tuple[Mapping[str, Any], ...]] = {
     ("poisson", 32): ({"seconds": 1500.0, "lr": 1e-2, "p_mean": -1.4, "p_std": 1.7, "seed": 0},),
+    ("darcy", 32): ({"seconds": 1800.0, "lr": 1e-2, "p_mean": -1.4, "p_std": 1.7, "seed": 0},),
 }
 
 
