@@ -1,4 +1,4 @@
-r"""One step of a semilinear equation :math:`v' = Lv + N(v)` with diagonal L: ETDRK4, exact for N = 0, of fourth order else.
+r"""Steps of a semilinear equation :math:`v' = Lv + N(v)` with diagonal L: ETDRK4, exact for N = 0, of fourth order else.
 
 Cox and Matthews (2002); the weights are the means over a circle of Kassam and Trefethen (2005), which have no cancellation
 at small L.
@@ -10,13 +10,32 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-__all__ = ["etdrk4"]
+__all__ = ["etdrk4", "repeated"]
 
 
-def etdrk4(v: Tensor, step: float, linear: Tensor, nonlinear: Callable[[Tensor], Tensor]) -> Tensor:
-    """V after ``step`` units of time; ``linear`` are the real eigenvalues L, broadcast against v."""
-    whole, half, q, f1, f2, f3 = (w.to(v) for w in _weights(step, linear))
+def etdrk4(v: Tensor, step: float, linear: Tensor, nonlinear: Callable[[Tensor], Tensor], count: int = 1) -> Tensor:
+    """V after ``count`` steps of ``step`` units of time; ``linear`` are the real eigenvalues L, broadcast against v."""
+    weights = tuple(w.to(v) for w in _weights(step, linear))
+    return repeated(lambda v: _step(v, weights, nonlinear), v, count)
+
+
+def repeated(step: Callable[[Tensor], Tensor], v: Tensor, count: int) -> Tensor:
+    """V after ``count`` applications of ``step``; the backward pass runs each again instead of remembering what happened in it.
+
+    A compiler decides by itself what to remember, and a single step has nothing to share.
+    """
+    for _ in range(count):
+        if count > 1 and torch.is_grad_enabled() and v.requires_grad and not torch.compiler.is_compiling():
+            v = checkpoint(step, v, use_reentrant=False, preserve_rng_state=False)
+        else:
+            v = step(v)
+    return v
+
+
+def _step(v: Tensor, weights: tuple[Tensor, ...], nonlinear: Callable[[Tensor], Tensor]) -> Tensor:
+    whole, half, q, f1, f2, f3 = weights
     n_v = nonlinear(v)
     a = half * v + q * n_v
     n_a = nonlinear(a)

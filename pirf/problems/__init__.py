@@ -9,9 +9,11 @@ from pirf.problems.base import Problem
 from pirf.problems.burgers import burgers
 from pirf.problems.darcy import darcy, darcy_lognormal
 from pirf.problems.elasticity import elasticity
+from pirf.problems.gray_scott import gray_scott
 from pirf.problems.heat import heat
 from pirf.problems.helmholtz import helmholtz
 from pirf.problems.kolmogorov import kolmogorov
+from pirf.problems.kuramoto_sivashinsky import kuramoto_sivashinsky
 from pirf.problems.poisson import poisson
 from pirf.problems.wave import wave
 
@@ -22,9 +24,11 @@ __all__ = [
     "darcy",
     "darcy_lognormal",
     "elasticity",
+    "gray_scott",
     "heat",
     "helmholtz",
     "kolmogorov",
+    "kuramoto_sivashinsky",
     "poisson",
     "wave",
 ]
@@ -40,6 +44,8 @@ catalogue: Mapping[str, Callable[..., Problem]] = MappingProxyType(
         "elasticity": elasticity,
         "heat": heat,
         "wave": wave,
+        "kuramoto_sivashinsky": kuramoto_sivashinsky,
+        "gray_scott": gray_scott,
     }
 )
 """Every problem of the package: name → function of the grid's size."""

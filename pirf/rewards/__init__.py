@@ -6,9 +6,11 @@ from pirf.rewards.burgers import Burgers
 from pirf.rewards.combine import Decades, Given, Scaled, Sum, balance
 from pirf.rewards.darcy import Darcy
 from pirf.rewards.elasticity import Elasticity
+from pirf.rewards.gray_scott import GrayScott
 from pirf.rewards.heat import Heat
 from pirf.rewards.helmholtz import Helmholtz
 from pirf.rewards.kolmogorov import Kolmogorov
+from pirf.rewards.kuramoto_sivashinsky import KuramotoSivashinsky
 from pirf.rewards.poisson import Poisson
 from pirf.rewards.sources import CornerWells, Source, Uniform
 from pirf.rewards.wave import Wave
@@ -21,9 +23,11 @@ __all__ = [
     "Decades",
     "Elasticity",
     "Given",
+    "GrayScott",
     "Heat",
     "Helmholtz",
     "Kolmogorov",
+    "KuramotoSivashinsky",
     "PDEReward",
     "Poisson",
     "ResidualReward",
