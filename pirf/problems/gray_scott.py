@@ -1,9 +1,9 @@
-r"""**Gray–Scott**: two species in two frames, 20 time units apart, of a pattern that grows; channels (u₀, v₀, u₁, v₁).
+r"""**Gray–Scott**: two species in two frames, 16 time units apart, of a pattern that grows; channels (u₀, v₀, u₁, v₁).
 
 The equation and its discrete law are :mod:`pirf.rewards.gray_scott`'s chapter, its solver and its law
 :mod:`pirf.reference.gray_scott`'s.  Consecutive samples share a trajectory: sample i is pair i mod m of trajectory ⌊i/m⌋, with
-m = ``PER_TRAJECTORY`` of :mod:`pirf.reference.gray_scott`, each pair beginning where the one before it ends; the trajectory depends
-on (seed, ⌊i/m⌋) alone.
+m = ``PER_TRAJECTORY`` of :mod:`pirf.reference.gray_scott`, each pair beginning where the one before it ends; the trajectory
+depends on (seed, ⌊i/m⌋) alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["gray_scott"]
 
 Array = NDArray[np.float64]
 
-_S = 1.9e-6  # the mean square of (x₁ − x₀)/Δt, at every size
+_S = 2.4e-6  # about the mean square of (x₁ − x₀)/Δt, at every size
 
 
 def gray_scott(n: int = 32) -> Problem:

@@ -1,4 +1,5 @@
-r"""**Kuramoto–Sivashinsky**: u_t + u u_x + u_xx + u_xxxx = 0, periodic in x; one channel with axes (t, x), the first frame is given.
+r"""**Kuramoto–Sivashinsky**: u_t + u u_x + u_xx + u_xxxx = 0, periodic in x; one channel with axes (t, x), whose first
+frame is given.
 
 The equation and its discrete law are :mod:`pirf.rewards.kuramoto_sivashinsky`'s chapter, its solver and its law
 :mod:`pirf.reference.kuramoto_sivashinsky`'s.
@@ -41,11 +42,11 @@ def kuramoto_sivashinsky(n: int = 32) -> Problem:
 
 @lru_cache(maxsize=16)
 def _kuramoto_sivashinsky(n: int) -> Problem:
-    if n < 24 or n % 2:
+    if n < 24:
         raise InputError(
-            "kuramoto_sivashinsky needs an even number of 24 points or more",
+            "kuramoto_sivashinsky needs 24 points or more",
             got=n,
-            why="fewer do not resolve the shortest circle that is chaotic, and Fourier modes come in pairs",
+            why="fewer do not resolve the shortest circle that is chaotic",
             hint="n=32",
         )
     length = _LENGTH * max(1, n // 32)

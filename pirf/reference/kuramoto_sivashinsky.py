@@ -5,9 +5,9 @@ ones to the others.  In space a Fourier method: with P the projection on the mod
 :math:`G(u) = -\tfrac12 \partial_x P (Pu)^2 - u_{xx} - u_{xxxx}`; products of two fields that P keeps are free of aliases in the
 modes it keeps.  In time ETDRK4, ``SUBSTEPS`` steps per unit of time.
 
-From about L = 22 on most circles show sustained chaos (Cvitanović, Davidchack and Siminos, 2010, study that one).  Truth lies on
-its attractor: white noise in the modes that P keeps is left to itself for ``SPIN_UP`` time units.  The mean is 0: any other
-is the same solution seen from a moving frame.
+The circle of L = 22 is chaotic (Cvitanović, Davidchack and Siminos, 2010), and so are long ones; between them some come to
+rest.  Truth lies on the attractor: white noise in the modes that P keeps is left to itself for ``SPIN_UP`` time units.  The
+mean is 0: any other is the same solution seen from a moving frame.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def frames(
 ) -> Array:
     """U and what becomes of it: ``(..., 1 + count, n)`` from ``(..., n)``, ``interval`` apart, ``substeps`` steps each.
 
-    ``viscosity`` multiplies u_xxxx and ``advection`` u u_x: with other values than 1 it is another equation.  Where a wild state
-    outruns the steps, the frames are NaN from there on.
+    ``viscosity`` multiplies u_xxxx and ``advection`` u u_x: with other values than 1 it is another equation.  Where a wild
+    state outruns the steps, the frames are NaN from there on.
     """
     n = u.shape[-1]
     circle = _Circle(n, length, viscosity, advection)
@@ -99,11 +99,9 @@ def attractor(noise: Array, length: float, spin_up: float = SPIN_UP) -> Array:
 
 
 def cells(n: int, length: float, count: int) -> Array:
-    """``count`` equal cells at rest on n points: steady on a circle of a ``count``-th of the length, unstable on the whole.
-
-    Where the cells are too long to be steady, they are what 400 time units make of a sine.
-    """
-    x = np.arange(n) / n
-    one = frames(np.sin(2 * np.pi * x), length / count, 400.0, 1, 1600)[1]
-    state: Array = one[np.arange(n) * count % n]
+    """``count`` equal cells, at rest where L/count is about 11: steady among states of that period, unstable among all."""
+    allowed = np.arange(n // 2 + 1) % count == 0
+    state: Array = np.sin(2 * np.pi * count * np.arange(n) / n)
+    for _ in range(100):  # the projection keeps round-off from growing into other periods
+        state = fft.irfft(allowed * fft.rfft(frames(state, length, 4.0, 1, 4 * SUBSTEPS)[1]), n)
     return state

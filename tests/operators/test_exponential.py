@@ -5,6 +5,7 @@ from tolerances import assert_close, orders
 from toys import normal
 
 from pirf.operators import etdrk4
+from pirf.operators.exponential import repeated
 
 
 def test_a_linear_equation_is_solved_exactly():
@@ -34,3 +35,31 @@ def test_it_keeps_the_precision_of_its_input():
     v = normal(4, dtype=torch.float32)
     assert etdrk4(v, 0.1, -torch.ones(4), torch.sin).dtype == torch.float32
     assert etdrk4(v.to(torch.complex64), 0.1, -torch.ones(4), torch.sin).dtype == torch.complex64
+
+
+def test_many_steps_are_single_steps_and_remembering_less_changes_no_gradient():
+    """``count`` steps against a loop of one: values to the last bit, gradients too, with every step run twice."""
+    rates = -torch.linspace(0, 9, 5, dtype=torch.float64)
+    gradients, values = [], []
+    for whole in (True, False):
+        v = out = normal(3, 5).requires_grad_()
+        if whole:
+            out = etdrk4(v, 0.1, rates, torch.sin, 6)
+        else:
+            for _ in range(6):
+                out = etdrk4(out, 0.1, rates, torch.sin)
+        gradients.append(torch.autograd.grad(out.square().sum(), v)[0])
+        values.append(out.detach())
+    assert torch.equal(*values)
+    assert torch.equal(*gradients)
+
+
+def test_repeated_steps_store_their_inputs_alone():
+    """Five products in a step are not remembered: what autograd saves outside of them is one tensor per step."""
+    saved = []
+    v = normal(7).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        out = repeated(lambda y: y * y.sin() * y.cos() * y.exp(), v, 4)
+    assert len(saved) <= 4
+    (gradient,) = torch.autograd.grad(out.sum(), v)
+    assert float(gradient.abs().max()) > 0
