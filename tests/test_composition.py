@@ -34,9 +34,11 @@ from pirf.rewards import (
     Decades,
     Elasticity,
     Given,
+    GrayScott,
     Heat,
     Helmholtz,
     Kolmogorov,
+    KuramotoSivashinsky,
     Poisson,
     Reward,
     Scaled,
@@ -66,15 +68,13 @@ class OnChannel(Reward):
 REWARDS = [
     Poisson(GRID), SOLUTION, Darcy(GRID), Given(Poisson(GRID), (0,)),
     Sum((Scaled(Decades(Poisson(GRID), 0.1), 1e-3), Helmholtz(GRID, 1.0, "solution", 0.05))),
-    OnChannel(Burgers(TIME_AND_CIRCLE)), Heat(GRID), Wave(TIME_AND_STRING),
+    OnChannel(Burgers(TIME_AND_CIRCLE)), OnChannel(KuramotoSivashinsky(TIME_AND_CIRCLE, 2)), Heat(GRID), Wave(TIME_AND_STRING),
 ]  # fmt: skip
 TORUS = Grid.square(14, 2 * math.pi, "periodic")
-ON_THE_TORUS = [
-    Kolmogorov(TORUS, 50.0),
-    Kolmogorov(TORUS, 50.0, "map", 1),
-    Elasticity(TORUS),
-    Elasticity(TORUS, norm="solution"),
-]
+OTHERS = [
+    (3, Kolmogorov(TORUS, 50.0)), (3, Kolmogorov(TORUS, 50.0, "map", 1)), (3, Elasticity(TORUS)),
+    (3, Elasticity(TORUS, norm="solution")), (4, GrayScott(GRID, substeps=2)),
+]  # fmt: skip
 STRATEGIES = [
     Full(), Full(segments=2), LastSteps(1), LastSteps(2), LayerTruncated(LastSteps(2)), LowVariance(1), RandomSteps(),
     OneStep(1), LayerTruncated(Full(segments=2), stages=2), LayerTruncated(LowVariance(1), state_path="preconditioner"),
@@ -105,7 +105,7 @@ def used(values):
 
 
 @pytest.mark.parametrize(("room", "kind", "values"), [
-    (pirf.samplers, Sampler, SAMPLERS), (pirf.rewards, Reward, REWARDS + ON_THE_TORUS),
+    (pirf.samplers, Sampler, SAMPLERS), (pirf.rewards, Reward, REWARDS + [reward for _, reward in OTHERS]),
     (pirf.backprop, GradientStrategy, [*STRATEGIES, MATCHING]), (pirf.regularizers, Regularizer, REGULARIZERS),
 ])  # fmt: skip
 def test_nothing_public_is_left_out(room, kind, values):
@@ -136,10 +136,10 @@ def test_everything_meets_everything(sampler, handover):
             assert p.grad is None or float(p.grad.abs().max()) > 0, f"{name}: {what}"
 
 
-@pytest.mark.parametrize("reward", ON_THE_TORUS, ids=repr)
-def test_a_reward_of_three_channels_meets_every_strategy(reward):
+@pytest.mark.parametrize(("channels", "reward"), OTHERS, ids=lambda value: repr(value)[:40])
+def test_a_reward_of_more_channels_meets_every_strategy(channels, reward):
     for strategy in STRATEGIES:
-        model = perturb(Tiny((3, *TORUS.shape), width=2))
+        model = perturb(Tiny((channels, *reward.grid.shape), width=2))
         loss = strategy.loss(Chain(SAMPLERS[1], model, Noise(0)), reward, Noise(1)[range(2)])
         gradients = torch.autograd.grad(loss.value, strategy.trainable(model))
         assert all(float(g.abs().max()) > 0 for g in gradients), repr(strategy)

@@ -127,7 +127,7 @@ def test_with_a_graph_the_values_are_those_without():
 
 
 def test_it_keeps_the_contract():
-    testing.check_reward(GrayScott(cells(12, 16)), truth(), cases=3)
+    testing.check_reward(GrayScott(cells(6, 8)), truth(6, 8)[:2], cases=3)
 
 
 def test_samples_do_not_couple():
