@@ -68,12 +68,13 @@ class OnChannel(Reward):
 REWARDS = [
     Poisson(GRID), SOLUTION, Darcy(GRID), Given(Poisson(GRID), (0,)),
     Sum((Scaled(Decades(Poisson(GRID), 0.1), 1e-3), Helmholtz(GRID, 1.0, "solution", 0.05))),
-    OnChannel(Burgers(TIME_AND_CIRCLE)), OnChannel(KuramotoSivashinsky(TIME_AND_CIRCLE, 2)), Heat(GRID), Wave(TIME_AND_STRING),
+    OnChannel(Burgers(TIME_AND_CIRCLE)), Heat(GRID), Wave(TIME_AND_STRING),
 ]  # fmt: skip
 TORUS = Grid.square(14, 2 * math.pi, "periodic")
 OTHERS = [
     (3, Kolmogorov(TORUS, 50.0)), (3, Kolmogorov(TORUS, 50.0, "map", 1)), (3, Elasticity(TORUS)),
     (3, Elasticity(TORUS, norm="solution")), (4, GrayScott(GRID, substeps=2)),
+    (1, KuramotoSivashinsky(TIME_AND_CIRCLE, 2)),
 ]  # fmt: skip
 STRATEGIES = [
     Full(), Full(segments=2), LastSteps(1), LastSteps(2), LayerTruncated(LastSteps(2)), LowVariance(1), RandomSteps(),

@@ -112,7 +112,7 @@ def test_a_graft_takes_what_is_solved_for():
 
 @pytest.mark.parametrize("make", [*catalogue.values(), lambda n: helmholtz(n, 2.0), lambda n: kolmogorov(n, 70.0, "map")])
 def test_a_problem_travels_as_its_call(make):
-    problem = make(16)
+    problem = make(24)
     assert pickle.loads(pickle.dumps(problem)) is problem
 
 

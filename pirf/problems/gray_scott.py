@@ -9,7 +9,7 @@ depends on (seed, ⌊i/m⌋) alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -44,15 +44,15 @@ def _gray_scott(n: int) -> Problem:
     grid = Grid.square(n, n * solver.SPACING)
     reward = GrayScott(grid, solver.FEED, solver.KILL, solver.DIFFUSION, solver.INTERVAL, solver.SUBSTEPS)
 
-    def followed(first: Array, **other: float) -> Field:
-        return torch.from_numpy(np.concatenate([first, solver.advance(first, **other)], 1))
+    def followed(first: Array, advance: Callable[[Array], Array] = solver.advance) -> Field:
+        return torch.from_numpy(np.concatenate([first, advance(first)], 1))
 
-    def again(x: Field, **other: float) -> Field:
-        return followed(x[:, :2].double().cpu().numpy(), **other)
+    def again(x: Field, advance: Callable[[Array], Array] = solver.advance) -> Field:
+        return followed(x[:, :2].double().cpu().numpy(), advance)
 
     def manufactured_in_time(interval: float) -> Field:
-        x, y = (np.cos(np.pi * (np.arange(n) + 0.5) / n)[None] for _ in range(2))
-        wave = x[..., None] * y[:, None]
+        line = np.cos(np.pi * (np.arange(n) + 0.5) / n)
+        wave = (line[:, None] * line)[None]
         first = np.stack([0.5 + 0.4 * wave, 0.5 + 0.3 * wave], 1)
         return torch.from_numpy(np.concatenate([first, solver.advance(first, interval, 16 * solver.SUBSTEPS)], 1))
 
@@ -89,9 +89,9 @@ def _gray_scott(n: int) -> Problem:
         manufactured_in_time=manufactured_in_time,
         impostors={
             "frozen": frozen,
-            "diffusion alone": lambda x: again(x, reaction=0.0, feed=0.0, kill=0.0),
+            "diffusion alone": lambda x: again(x, partial(solver.advance, reaction=0.0, feed=0.0, kill=0.0)),
             "species swapped": swapped,
-            "fed at 1.1 of the rate": lambda x: again(x, feed=1.1 * solver.FEED),
+            "fed at 1.1 of the rate": lambda x: again(x, partial(solver.advance, feed=1.1 * solver.FEED)),
         },
         off_law={
             "empty state, at rest": empty,

@@ -92,13 +92,13 @@ class GrayScott(PDEReward):
 
 def _flipped(state: Tensor) -> Tensor:
     """(u, v) ↔ (1 − u, v), in which the empty state is 0."""
-    u, v = state.split(1, 1)
+    u, v = state[:, :1], state[:, 1:]
     return torch.cat([1 - u, v], 1)
 
 
 def _react(state: Tensor, h: float) -> Tensor:
     """(1 − u, v) after the reaction alone has run for h."""
-    flipped, v = state.split(1, 1)
+    flipped, v = state[:, :1], state[:, 1:]
     u = 1 - flipped
     total = u + v
     early = total - u * torch.exp(-0.5 * h * v**2)
