@@ -10,9 +10,8 @@ from pirf.reference import gray_scott as solver
 PROBLEM = gray_scott(16)
 
 
-@pytest.mark.parametrize("n", [16, 20])
-def test_its_certificate_passes(n):
-    certified = pirf.verify(gray_scott(n), samples=32)
+def test_its_certificate_passes():
+    certified = pirf.verify(PROBLEM, samples=32)
     assert certified.passed, str(certified)
     rows = {row.name: row for row in certified.rows}
     assert float(rows["order, in time"].measured) == pytest.approx(2, abs=0.1)

@@ -10,9 +10,8 @@ from pirf.reference import kuramoto_sivashinsky as solver
 PROBLEM = kuramoto_sivashinsky(24)
 
 
-@pytest.mark.parametrize("n", [24, 32])
-def test_its_certificate_passes(n):
-    certified = pirf.verify(kuramoto_sivashinsky(n), samples=32)
+def test_its_certificate_passes():
+    certified = pirf.verify(PROBLEM, samples=32)
     assert certified.passed, str(certified)
     rows = {row.name: row for row in certified.rows}
     assert float(rows["order, in time"].measured) == pytest.approx(4, abs=0.1)
