@@ -110,6 +110,7 @@ def _kuramoto_sivashinsky(n: int) -> Problem:
             "almost zero, evolved": faint,
             "cells at rest": at_rest,
             "seen from a moving frame": lambda count: evolve(1.0 + attractor(count)),
+            "first frame halved, evolved": lambda count: evolve(0.5 * attractor(count)),
         },
         balances={"mean": _drift},
         quantities={"energy": _energy, "energy of the first frame": lambda x: _energy(x[:, :, :1])},
