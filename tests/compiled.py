@@ -71,7 +71,23 @@ def together(reward):
 def check(reward, fields, backend):
     """One graph; the scores and gradients are those without it."""
     torch.compiler.reset()
-    whole = torch.compile(reward, fullgraph=True, backend=backend)
+    agree(torch.compile(reward, fullgraph=True, backend=backend), reward, fields)
+
+
+def check_sizes(backend):
+    """One compiled function for several grids: from the second one on their sizes are symbols to the compiler."""
+    for kind, channels in (
+        (lambda n: Poisson(Grid((Axis(n), Axis(n + 2, 0.1 * n))), "solution"), 2),
+        (lambda n: Darcy(Grid((Axis(n), Axis(n + 2, 0.1 * n))), norm="solution"), 2),
+    ):
+        torch.compiler.reset()
+        whole = torch.compile(lambda reward, x: reward(x), fullgraph=True, backend=backend)
+        for n in (12, 14):
+            reward = kind(n)
+            agree(lambda x, reward=reward, whole=whole: whole(reward, x), reward, positive(channels, reward.grid))
+
+
+def agree(whole, reward, fields):
     x = fields + 1e-2 * fields.std() * normal(*fields.shape)  # off the solution, where scores are round-off
     found = []
     for score in (whole, reward):
@@ -85,7 +101,10 @@ def check(reward, fields, backend):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     backend, *names = sys.argv[1:]
-    for name in names or (*NAMES, *BEYOND):
+    if "sizes" in names:
+        names.remove("sizes")
+        check_sizes(backend)
+    for name in names if len(sys.argv) > 2 else (*NAMES, *BEYOND):
         for reward, fields in cases(name):
             began = time.perf_counter()
             check(reward, fields, backend)

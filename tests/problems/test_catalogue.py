@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tolerances import TOLERANCE
 
 from pirf.noise import Noise
+from pirf.rewards import Helmholtz, Poisson
 from pirf.rewards.jacobian import directional, sensitivity, spread
 
 BATCH, EXAMPLES = 125, 8  # a thousand cases for each reward
@@ -39,6 +40,16 @@ def check_adjoint(reward, exact, magnitudes, seed):
 def sized(sizes, noise, like):
     """Normal numbers in units of each channel of ``like``, times a size per sample."""
     return sizes.reshape(-1, *[1] * (like.ndim - 1)) * spread(like) * noise.normal(like.shape[1:], like.dtype)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_and_gradients_stand_where_the_fields_do(name):
+    """On a device without data: a constant left on the CPU could not meet them."""
+    for what, reward in rewards(name).items():
+        if what != "solution norm" or isinstance(reward, (Poisson, Helmholtz)):  # an iteration looks at its data
+            x = torch.empty(2, *smallest(name).shape, device="meta", requires_grad=True)
+            scores = reward(x)
+            assert torch.autograd.grad(scores.sum(), x)[0].device == scores.device == x.device
 
 
 def unfelt(reward, x):
