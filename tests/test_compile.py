@@ -15,7 +15,6 @@ from toys import normal
 
 from pirf.operators import elliptic, equilibrium
 
-
 CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_static")
 
 
