@@ -13,7 +13,7 @@ from pirf.guidance import DPS, Guidance
 from pirf.inference import sample
 from pirf.metrics import fidelity
 from pirf.noise import Noise
-from pirf.operators import Dirichlet, laplacian, solve_dirichlet, solve_neumann
+from pirf.operators import Neumann, laplacian, solve_dirichlet, solve_neumann
 from pirf.problems import helmholtz, poisson
 from pirf.rewards import ConditionalPDEReward, Given, Helmholtz, Poisson, balance
 from pirf.samplers import Chain, Euler, Heun
@@ -50,8 +50,8 @@ REFUSALS = {
     "channel count": lambda _: Poisson(Grid.square(8))(X[:, :1]),
     "grid": lambda _: Poisson(Grid.square(9))(X),
     "dimensions": lambda _: Poisson(Grid.square(8))(X[..., None]),
-    "node layout": lambda _: laplacian(X, Grid.square(8, layout="nodes"), Dirichlet()),
-    "solver on nodes": lambda _: solve_dirichlet(X, Grid.square(8, layout="nodes")),
+    "insulated nodes": lambda _: laplacian(X, Grid.square(8, layout="nodes"), Neumann()),
+    "solver on a circle": lambda _: solve_dirichlet(X, Grid.square(8, layout="periodic")),
     "cosine solver on nodes": lambda _: solve_neumann(X, Grid.square(8, layout="nodes")),
     "resonance": lambda _: helmholtz(4, 8 * (1 - 0.5**0.5) ** 0.5),  # λ₁₁ = −2·4·4² sin²(π/8)
     "wave number": lambda _: Helmholtz(Grid.square(8), -1.0),

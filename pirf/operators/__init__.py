@@ -7,7 +7,7 @@ from pirf.operators.elements import stress_divergence
 from pirf.operators.elliptic import solve_flux_divergence
 from pirf.operators.equilibrium import solve_stress_divergence
 from pirf.operators.exponential import etdrk4
-from pirf.operators.stencils import laplacian
+from pirf.operators.stencils import edge_rows, laplacian
 from pirf.operators.transforms import dct, dst, idct, idst, solve_dirichlet, solve_neumann
 from pirf.operators.volumes import flux_divergence
 
@@ -19,6 +19,7 @@ __all__ = [
     "central_difference",
     "dct",
     "dst",
+    "edge_rows",
     "etdrk4",
     "flux_divergence",
     "idct",

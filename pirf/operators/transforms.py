@@ -1,8 +1,9 @@
 r"""Sine and cosine transforms as matrix products, and the inverse operators they diagonalise.
 
 On cells with odd ghosts the eigenvectors of :math:`\Delta_h` are :math:`\sin(\pi(i+\tfrac12)k/n)`, k = 1..n, with
-eigenvalues :math:`-4h^{-2}\sin^2(\pi k/2n)`; with even ghosts they are the cosines, k = 0..n−1.  At the sizes of this
-library a product with the n×n matrix is as fast as an FFT, differentiable, and exact to round-off.
+eigenvalues :math:`-4h^{-2}\sin^2(\pi k/2n)`; with even ghosts they are the cosines, k = 0..n−1.  On nodes with both ends and
+u = 0 there, they are the :math:`\sin(\pi ik/(n-1))` of the n−2 inner nodes.  At the sizes of this library a product with the
+n×n matrix is as fast as an FFT, differentiable, and exact to round-off.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pirf.errors import InputError
 from pirf.grids import Axis, Grid
@@ -46,6 +47,14 @@ def _sine_matrix(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 def sine_matrix(n: int, like: Tensor) -> Tensor:
     """The orthonormal DST-II matrix S: columns are the modes k = 1..n, SᵀS = I."""
     return _sine_matrix(n, like.dtype, like.device)
+
+
+@constant
+def _nodal_sine_matrix(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The orthonormal DST-I matrix of n inner nodes, its own inverse."""
+    k = torch.arange(1, n + 1, dtype=torch.float64)
+    matrix = math.sqrt(2 / (n + 1)) * torch.sin(math.pi * k[:, None] * k / (n + 1))
+    return matrix.to(device=device, dtype=dtype)
 
 
 @constant
@@ -89,24 +98,24 @@ def _along_every_axis(x: Field, matrices: Sequence[Tensor]) -> Field:
 
 
 def dirichlet_eigenvalues(axis: Axis, like: Tensor) -> Tensor:
-    r""":math:`-4h^{-2}\sin^2(\pi k/2n)` for k = 1..n."""
-    return _eigenvalues(axis, 1, like.dtype, like.device)
+    r""":math:`-4h^{-2}\sin^2(\pi k/2n)` for k = 1..n; on nodes for k = 1..n−2, with n−1 for n."""
+    return _eigenvalues(axis, 1, axis.n - 2 if axis.layout == "nodes" else axis.n, like.dtype, like.device)
 
 
 def neumann_eigenvalues(axis: Axis, like: Tensor) -> Tensor:
     r""":math:`-4h^{-2}\sin^2(\pi k/2n)` for k = 0..n−1."""
-    return _eigenvalues(axis, 0, like.dtype, like.device)
+    return _eigenvalues(axis, 0, axis.n, like.dtype, like.device)
 
 
 @constant
-def _eigenvalues(axis: Axis, first: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    k = torch.arange(first, first + axis.n, dtype=torch.float64)
-    values = -4 / axis.spacing**2 * torch.sin(math.pi * k / (2 * axis.n)) ** 2
+def _eigenvalues(axis: Axis, first: int, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    k = torch.arange(first, first + count, dtype=torch.float64)
+    values = -4 / axis.spacing**2 * torch.sin(math.pi * k * axis.spacing / (2 * axis.extent)) ** 2
     return values.to(device=device, dtype=dtype)
 
 
 def dirichlet_spectrum(grid: Grid, like: Tensor) -> Tensor:
-    r"""The eigenvalues :math:`\sum_d \lambda_{k_d}` of :math:`\Delta_h` with odd ghosts, one per mode, shaped like the grid."""
+    r"""The eigenvalues :math:`\sum_d \lambda_{k_d}` of :math:`\Delta_h` with u = 0 on the boundary, one per mode."""
     return _spectrum(grid, dirichlet_eigenvalues, like)
 
 
@@ -123,9 +132,20 @@ def _spectrum(grid: Grid, eigenvalues: Callable[[Axis, Tensor], Tensor], like: T
 
 
 def solve_dirichlet(r: Field, grid: Grid, shift: float = 0.0) -> Field:
-    r""":math:`(\Delta_h + \text{shift})^{-1} r` with u = 0 on the faces of a grid of cells."""
-    _on_cells("solve_dirichlet", r, grid)
-    return idst(dst(r) / (dirichlet_spectrum(grid, r) + shift))
+    r""":math:`(\Delta_h + \text{shift})^{-1} r` with u = 0 on the boundary, on cells or nodes.
+
+    On nodes r counts at the inner ones only, and u is 0 at the ends.
+    """
+    _laid_out("solve_dirichlet", r, grid, ("cells", "nodes"))
+    ends = [int(axis.layout == "nodes") for axis in grid.axes]
+    inner = (..., *(slice(end, axis.n - end) for end, axis in zip(ends, grid.axes, strict=True)))
+    matrices = [
+        _nodal_sine_matrix(axis.n - 2, r.dtype, r.device) if end else sine_matrix(axis.n, r)
+        for end, axis in zip(ends, grid.axes, strict=True)
+    ]
+    modes = _along_every_axis(r[inner], matrices) / (dirichlet_spectrum(grid, r) + shift)
+    u = _along_every_axis(modes, [matrix.T for matrix in matrices])
+    return nn.functional.pad(u, [end for end in reversed(ends) for _ in range(2)]) if any(ends) else u
 
 
 def solve_neumann(r: Field, grid: Grid) -> Field:
@@ -133,18 +153,18 @@ def solve_neumann(r: Field, grid: Grid) -> Field:
 
     The mean in every row lifts the kernel: :math:`\bar u = -\bar r`, and the rest of u solves the rest of the equation.
     """
-    _on_cells("solve_neumann", r, grid)
+    _laid_out("solve_neumann", r, grid, ("cells",))
     constant = torch.zeros(grid.shape, dtype=r.dtype, device=r.device)
     constant[(0,) * len(grid.shape)] = 1.0
     return idct(dct(r) / (neumann_spectrum(grid, r) - constant))
 
 
-def _on_cells(name: str, r: Field, grid: Grid) -> None:
+def _laid_out(name: str, r: Field, grid: Grid, layouts: tuple[str, ...]) -> None:
     grid.check(r, r.shape[1])
-    if any(axis.layout != "cells" for axis in grid.axes):
+    if any(axis.layout not in layouts or (axis.layout == "nodes" and axis.n < 3) for axis in grid.axes):
         raise InputError(
-            f"{name} works on cells",
-            got=f"layouts {', '.join(axis.layout for axis in grid.axes)}",
-            why="its modes are those of faces half a cell outside the outermost centres",
+            f"{name} works on {' or on three or more '.join(layouts)}",
+            got=repr(grid),
+            why="its modes are those of a boundary that stands there",
             hint="Axis(n, extent, 'cells')",
         )

@@ -8,6 +8,9 @@ kernel: a solution plus any multiple of that mode is a solution again, and most 
 law and its solver are as exact as before, but :math:`A^{-1}` amplifies the modes next to :math:`k^2`, and a grid that resolves
 a and u may still shift their resonances.
 
+On nodes with both ends, where imported data often stand: the same at the inner nodes, with eigenvalues of their own, and
+u/h = 0 on the edge, where a does not enter (:func:`pirf.reference.helmholtz.solve_nodal`).
+
 *Two norms.*  ``norm="l2"`` scores :math:`-\overline{r^2}`.  ``norm="solution"`` scores :math:`-\overline{e^2}` with
 :math:`e = A^{-1} r = u - A^{-1} a`, the error in u itself, in units of ``scale``; it is the better conditioned one, unless k is
 close to a resonance.
@@ -31,7 +34,7 @@ import torch
 
 from pirf.errors import InputError
 from pirf.grids import Grid
-from pirf.operators import Dirichlet, laplacian, solve_dirichlet
+from pirf.operators import Dirichlet, edge_rows, laplacian, solve_dirichlet
 from pirf.operators.adjoints import affine
 from pirf.operators.transforms import dirichlet_spectrum
 from pirf.rewards.base import PDEReward
@@ -45,7 +48,7 @@ _WALLS = Dirichlet(0.0)
 @final
 @attrs.frozen
 class Helmholtz(PDEReward):
-    """Δu + k²u = a with u = 0 on the boundary, cell-centred; ``scale`` is the unit of u in the solution norm."""
+    """Δu + k²u = a with u = 0 on the boundary, on cells or nodes; ``scale`` is the unit of u in the solution norm."""
 
     grid: Grid
     k: float = 1.0
@@ -70,6 +73,8 @@ class Helmholtz(PDEReward):
         self.grid.check(x, 2)
         if self.norm == "solution":
             return (x[:, 1:] - solve_dirichlet(x[:, :1], self.grid, shift=self.k**2)) / self.scale
+        if any(axis.layout == "nodes" for axis in self.grid.axes):  # the rows of the edge make the matrix unsymmetric
+            return edge_rows(self._rows(x), x[:, 1:], self.grid)
         return affine(x, self._rows, self._rows, self._transposed)
 
     def _rows(self, x: Field) -> Residual:

@@ -4,6 +4,9 @@ r"""**Poisson**: :math:`\Delta u = a` on the unit square, u = 0 on the boundary;
 the matrix is symmetric and has no kernel, so ``r(a, u) = Δ_h u − a`` vanishes on the solutions and nowhere else.  It is the
 operator of :func:`pirf.reference.poisson.solve`, written again from the equation.
 
+*Nodes with both ends*, as imported data often stand: the same five points at the inner nodes, and u/h = 0 on the edge, where
+a does not enter (:func:`pirf.reference.poisson.solve_nodal`).
+
 *Two norms.*  ``norm="l2"`` scores :math:`-\overline{r^2}`.  ``norm="solution"`` scores :math:`-\overline{e^2}/\overline{u^2}`
 with :math:`e = \Delta_h^{-1} r = u - \Delta_h^{-1} a`, the error in u itself, relative to ``scale``.  The first is dominated by
 grid-scale noise; the second is far better conditioned.
@@ -25,7 +28,7 @@ import attrs
 import torch
 
 from pirf.grids import Grid
-from pirf.operators import Dirichlet, laplacian, solve_dirichlet
+from pirf.operators import Dirichlet, edge_rows, laplacian, solve_dirichlet
 from pirf.operators.adjoints import affine
 from pirf.rewards.base import PDEReward
 from pirf.tensors import Field, Residual
@@ -38,7 +41,7 @@ _WALLS = Dirichlet(0.0)
 @final
 @attrs.frozen
 class Poisson(PDEReward):
-    """Δu = a with u = 0 on the boundary, cell-centred; ``scale`` is the unit of u in the solution norm."""
+    """Δu = a with u = 0 on the boundary, on cells or nodes; ``scale`` is the unit of u in the solution norm."""
 
     grid: Grid
     norm: Literal["l2", "solution"] = attrs.field(default="l2", validator=attrs.validators.in_(("l2", "solution")))
@@ -49,6 +52,8 @@ class Poisson(PDEReward):
         self.grid.check(x, 2)
         if self.norm == "solution":
             return (x[:, 1:] - solve_dirichlet(x[:, :1], self.grid)) / self.scale
+        if any(axis.layout == "nodes" for axis in self.grid.axes):  # the rows of the edge make the matrix unsymmetric
+            return edge_rows(self._rows(x), x[:, 1:], self.grid)
         return affine(x, self._rows, self._rows, self._transposed)
 
     def _rows(self, x: Field) -> Residual:

@@ -8,7 +8,7 @@ from toys import normal
 
 from pirf.errors import InputError
 from pirf.grids import Axis, Grid
-from pirf.operators import Dirichlet, Neumann, Periodic, laplacian
+from pirf.operators import Dirichlet, Neumann, Periodic, edge_rows, laplacian
 
 sizes = st.integers(2, 9)
 extents = st.floats(0.1, 10)
@@ -45,6 +45,28 @@ def test_the_fourth_order_matrix_is_a_polynomial_of_the_second_order_one(n, exte
         grid = Grid((Axis(n, extent, layout(boundary)),))
         second, h = matrix(grid, boundary, 2), grid.spacing[0]
         assert_close(matrix(grid, boundary, 4), second - h**2 / 12 * second @ second, unit=4 / h**2)
+
+
+@given(st.integers(4, 9), st.integers(1, 5), accuracies)
+def test_sines_are_eigenvectors_on_nodes(n, k, order):
+    """δ₂² has −4h⁻² sin²(πk/2(n−1)), δ₄² that polynomial of it: the mirror stands on the end nodes."""
+    axis = Axis(n, 2.0, "nodes")
+    u = torch.sin(torch.pi * k * axis.points() / 2.0)[None, None]
+    h, value = axis.spacing, -4 / axis.spacing**2 * np.sin(np.pi * k / (2 * (n - 1))) ** 2
+    value -= h**2 / 12 * value**2 if order == 4 else 0.0
+    assert_close(laplacian(u, Grid((axis,)), Dirichlet(), order), value * u, unit=4 / h**2)
+
+
+def test_a_boundary_value_on_nodes_shifts_the_field():
+    grid, u = Grid((Axis(6, 1.0, "nodes"), Axis(5, 3.0, "nodes"))), normal(2, 1, 6, 5)
+    for order in (2, 4):
+        shifted = laplacian(u + 2.5, grid, Dirichlet(2.5), order)
+        assert_close(shifted, laplacian(u, grid, Dirichlet(), order), unit=500.0)
+
+
+def test_without_nodes_no_row_is_replaced():
+    rows = normal(1, 1, 4, 4)
+    assert edge_rows(rows, normal(1, 1, 4, 4), Grid.square(4)) is rows
 
 
 @given(st.lists(sizes, min_size=1, max_size=3), conditions)
@@ -126,8 +148,9 @@ def test_the_order_on_all_rows_where_the_continuation_is_smooth(boundary, order)
 
 
 def test_nodes_and_foreign_shapes_are_refused():
-    with pytest.raises(InputError, match="cells or periodic points: got an axis with layout='nodes'"):
-        laplacian(torch.zeros(1, 1, 4, 4), Grid.square(4, layout="nodes"), Dirichlet())
+    for boundary, n in ((Neumann(), 4), (Periodic(), 4), (Dirichlet(), 2)):
+        with pytest.raises(InputError, match="nodes or more with Dirichlet values at its ends: got"):
+            laplacian(torch.zeros(1, 1, n, n), Grid.square(n, layout="nodes"), boundary)
     with pytest.raises(InputError, match="got shape"):
         laplacian(torch.zeros(1, 1, 4, 5), Grid.square(4), Dirichlet())
     # In a type-checked call beartype would speak first.

@@ -11,7 +11,7 @@ from pirf import reference
 from pirf.errors import InputError
 from pirf.grids import Axis, Grid
 from pirf.noise import Noise
-from pirf.operators import Dirichlet, Neumann, dct, dst, idct, idst, laplacian, solve_dirichlet, solve_neumann
+from pirf.operators import Dirichlet, Neumann, dct, dst, edge_rows, idct, idst, laplacian, solve_dirichlet, solve_neumann
 from pirf.operators.transforms import (
     cosine_matrix,
     dirichlet_eigenvalues,
@@ -95,10 +95,23 @@ def test_it_inverts_the_laplacian_in_any_dimension(shape, shift):
     assert dirichlet_spectrum(grid, u).shape == grid.shape
 
 
-@pytest.mark.parametrize("layout", ["nodes", "periodic"])
-def test_other_layouts_than_cells_are_refused(layout):
-    with pytest.raises(InputError, match=f"works on cells: got layouts {layout}, {layout}"):
-        solve_dirichlet(torch.zeros(1, 1, 4, 4), Grid.square(4, layout=layout))
+@given(st.lists(st.tuples(st.integers(3, 9), st.sampled_from(["cells", "nodes"])), min_size=1, max_size=3), st.floats(-20, 0))
+def test_it_inverts_the_laplacian_on_nodes_too(axes, shift):
+    """With u = 0 at the end nodes, where the right side then does not count."""
+    grid = Grid(tuple(Axis(n, 0.5 * n, layout) for n, layout in axes))
+    one = torch.ones(1, 1, *grid.shape, dtype=torch.float64)
+    ends = edge_rows(0 * one, one, grid) > 0
+    u = normal(2, 3, *grid.shape) * ~ends
+    right = laplacian(u, grid, Dirichlet()) + shift * u
+    assert_close(solve_dirichlet(right + ends, grid, shift), u)
+    assert dirichlet_spectrum(grid, u).numel() == int((~ends).sum())
+
+
+@pytest.mark.parametrize("solver", [solve_dirichlet, solve_neumann])
+@pytest.mark.parametrize(("layout", "n"), [("nodes", 2), ("periodic", 4)])
+def test_other_layouts_are_refused(solver, layout, n):
+    with pytest.raises(InputError, match=rf"works on cells.*: got Grid.square\({n}, 1.0, '{layout}'\)"):
+        solver(torch.zeros(1, 1, n, n), Grid.square(n, layout=layout))
 
 
 @pytest.mark.parametrize("n", [4, 32, 64])

@@ -168,12 +168,6 @@ def test_foreign_fields_are_refused(shape):
         Helmholtz(Grid.square(8))(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("norm", ["l2", "solution"])
-def test_nodes_are_refused(norm):
-    with pytest.raises(InputError, match="works on cells"):
-        Helmholtz(Grid.square(8, layout="nodes"), norm=norm)(torch.zeros(1, 2, 8, 8))
-
-
 @pytest.mark.parametrize("bad", [{"norm": "l1"}, {"scale": 0.0}, {"k": -1.0}, {"k": math.nan}, {"k": math.inf}])
 def test_bad_options_are_refused(bad):
     with pytest.raises(ValueError, match="wave number" if "k" in bad else next(iter(bad))):
