@@ -7,6 +7,7 @@ per sample with ``data`` ``(time, *grid, channel)``.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,18 @@ def read(path: str | Path, channels: Sequence[str] | None = None, limit: int | N
             why="the ending says how to read it",
             hint="np.save('fields.npy', array) of shape (sample, channel, *grid)",
         )
-    return Fields(torch.from_numpy(readers[path.suffix](path, channels, limit)))
+    try:
+        array = readers[path.suffix](path, channels, limit)
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"a readable {path.suffix} file is needed",
+            got=repr(str(path)),
+            why=f"reading it fails: {error}",
+            hint="writing it again, or the ending that its content has",
+        ) from error
+    return Fields(torch.from_numpy(array))
 
 
 def _npy(path: Path, channels: Sequence[str] | None, limit: int | None) -> Array:
@@ -65,10 +77,24 @@ def _hdf5(path: Path, channels: Sequence[str] | None, limit: int | None) -> Arra
         arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
         groups = [item["data"] for _, item in sorted(file.items()) if isinstance(item, h5py.Group) and "data" in item]
         if groups and channels is None:
-            return _stack({"data": np.moveaxis(np.stack([g[()] for g in groups[:limit]]), -1, 1)}, path)
-        # Coordinates and other vectors stand beside the fields.
-        names = [name for name, item in arrays.items() if item.ndim >= 3]
-        return _stack({name: arrays[name][:limit] for name in _chosen(path, channels, names or list(arrays))}, path)
+            return _samples(groups[:limit], path)
+        # Coordinates and other vectors stand beside the fields; who asks for one by name gets it, or hears what it is.
+        fields = [name for name, item in arrays.items() if item.ndim >= 3]
+        names = _chosen(path, channels, fields or list(arrays), beside=list(arrays))
+        return _stack({name: np.asarray(arrays[name][:limit] if arrays[name].ndim else arrays[name]) for name in names}, path)
+
+
+def _samples(groups: Sequence[Any], path: Path) -> Array:
+    """One dataset per sample, channels last."""
+    shapes = sorted({group.shape for group in groups})
+    if len(shapes) != 1 or len(shapes[0]) < 2:
+        raise InputError(
+            f"one shape (time, *grid, channel) for every sample is needed from {path.name}",
+            got=" and ".join(map(str, shapes[:3])),
+            why="samples are stacked into one field, the channels last",
+            hint="one data set per sample group, with an axis for its channels even where there is one",
+        )
+    return _stack({"data": np.moveaxis(np.stack([group[()] for group in groups]), -1, 1)}, path)
 
 
 def _mat(path: Path, channels: Sequence[str] | None, limit: int | None) -> Array:
@@ -85,9 +111,9 @@ def _mat(path: Path, channels: Sequence[str] | None, limit: int | None) -> Array
     return _stack({name: content[name][:limit] for name in _chosen(path, channels, names)}, path)
 
 
-def _chosen(path: Path, channels: Sequence[str] | None, present: Sequence[str]) -> list[str]:
+def _chosen(path: Path, channels: Sequence[str] | None, present: Sequence[str], beside: Sequence[str] = ()) -> list[str]:
     chosen = list(present) if channels is None else list(channels)
-    missing = [name for name in chosen if name not in present]
+    missing = [name for name in chosen if name not in (*present, *beside)]
     if missing or not chosen:
         raise InputError(
             f"channels among {', '.join(present) or 'nothing'} are needed from {path.name}",
@@ -103,7 +129,8 @@ def _stack(arrays: Mapping[str, Array], path: Path) -> Array:
     grids = {name: array[:, 0] if array.ndim > 3 and array.shape[1] == 1 else array for name, array in arrays.items()}
     if len(grids) == 1:
         (array,) = grids.values()
-        return _checked(array if array.ndim > 3 else array[:, None], path, array.ndim >= 3, "(sample, *grid)")
+        array = _checked(array, path, array.ndim >= 3, "(sample, *grid) or (sample, channel, *grid)")
+        return array if array.ndim > 3 else array[:, None]
     shapes = {name: array.shape for name, array in grids.items()}
     fits = len(set(shapes.values())) == 1 and all(len(s) >= 2 for s in shapes.values())
     if not fits:

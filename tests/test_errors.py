@@ -1,5 +1,8 @@
 """Every refusal in one place: one line that says what, got what, why, and what to try."""
 
+import math
+
+import h5py
 import pytest
 import torch
 from toys import Constant, Function, Linear, Quadratic, Tiny, normal, tiny_unet
@@ -8,14 +11,17 @@ from pirf.backprop import Full, LastSteps, LayerTruncated
 from pirf.data import Fields
 from pirf.denoisers import GaussianDenoiser, Handover, UNet
 from pirf.errors import InputError
-from pirf.grids import Grid
+from pirf.files import read
+from pirf.grids import Axis, Grid
 from pirf.guidance import DPS, Guidance
 from pirf.inference import sample
 from pirf.metrics import fidelity
 from pirf.noise import Noise
-from pirf.operators import Neumann, laplacian, solve_dirichlet, solve_neumann
+from pirf.operators import Dirichlet, Neumann, laplacian, solve_dirichlet, solve_flux_divergence, solve_neumann, spectral
 from pirf.problems import helmholtz, poisson
-from pirf.rewards import ConditionalPDEReward, Given, Helmholtz, Poisson, balance
+from pirf.reference import darcy
+from pirf.reference import helmholtz as solver
+from pirf.rewards import ConditionalPDEReward, Darcy, Given, Helmholtz, Kolmogorov, Poisson, balance
 from pirf.samplers import Chain, Euler, Heun
 from pirf.scaling import Scaling
 from pirf.schedules import EDM
@@ -23,6 +29,7 @@ from pirf.training import Budget, checkpoints, finetune, tune
 
 X = normal(2, 2, 8, 8)
 NAN = X * float("nan")
+TORUS = Grid.square(17, 2 * math.pi, "periodic")
 
 
 class Conditional(ConditionalPDEReward):
@@ -35,6 +42,12 @@ def foreign_checkpoint(out):
     optimizer = torch.optim.Adam(parameters)
     checkpoints.save(out, "one\nrun", 1, 0.0, parameters, [p.detach().clone() for p in parameters], optimizer, [])
     checkpoints.latest(out, "another\nrun")
+
+
+def stored(out, array):
+    with h5py.File(out / "f.h5", "w") as file:
+        file["a"] = array.numpy()
+    return out / "f.h5"
 
 
 def chain(denoiser=None, steps=4):
@@ -54,6 +67,15 @@ REFUSALS = {
     "solver on a circle": lambda _: solve_dirichlet(X, Grid.square(8, layout="periodic")),
     "cosine solver on nodes": lambda _: solve_neumann(X, Grid.square(8, layout="nodes")),
     "resonance": lambda _: helmholtz(4, 8 * (1 - 0.5**0.5) ** 0.5),  # λ₁₁ = −2·4·4² sin²(π/8)
+    "resonance on cells": lambda _: Helmholtz(Grid.square(8), 16 * 2**0.5 * math.sin(math.pi / 16)),
+    "resonance on nodes": lambda _: Helmholtz(Grid.square(9, layout="nodes"), 16 * 2**0.5 * math.sin(math.pi / 16)),
+    "permeability": lambda _: solve_flux_divergence(-X[:, :1].abs(), X[:, 1:], Grid.square(8), Dirichlet()),
+    "odd spectral grid": lambda _: spectral.laplacian(X[..., :7], Grid((Axis(8, 1.0, "periodic"), Axis(7, 1.0, "periodic")))),
+    "odd grid of turbulence": lambda _: Kolmogorov(TORUS, 60.0)(normal(1, 3, 17, 17)),
+    "missing channel": lambda _: Darcy(Grid.square(8))(X[:, :1]),
+    "missing frame": lambda _: Kolmogorov(TORUS, 60.0)(normal(1, 2, 17, 17)),
+    "missing channel in a file": lambda out: read(stored(out, X[:, 0]), ("a", "u")),
+    "rank of a file": lambda out: read(stored(out, X[0, 0])),
     "wave number": lambda _: Helmholtz(Grid.square(8), -1.0),
     "scaling scale": lambda _: Scaling((0.0,), (0.0,)),
     "scaling length": lambda _: Scaling((0.0, 1.0), (1.0,)),
@@ -99,6 +121,21 @@ REFUSALS = {
     "tune": lambda _: tune(lambda v: v, -1.0, 1.0),
     "foreign checkpoint": foreign_checkpoint,
 }
+
+
+# The solvers know nothing of the package's own error, but speak the same way.
+REFERENCES = {
+    "permeability": lambda: darcy.solve(-X[:, 0].abs().numpy()),
+    "sources": lambda: darcy.solve_neumann(X[:, 0].exp().numpy(), X[0, 0].abs().numpy()),
+    "resonance": lambda: solver.solve(X[:, 0].numpy(), 16 * 2**0.5 * math.sin(math.pi / 16)),
+    "resonance on nodes": lambda: solver.solve_nodal(normal(1, 9, 9).numpy(), 16 * 2**0.5 * math.sin(math.pi / 16)),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_solver_refuses_in_one_line(name):
+    with pytest.raises(ValueError, match=r"^[^\n]*: got [^\n]*; [^\n]*\. Try [^\n]*\.$"):
+        REFERENCES[name]()
 
 
 @pytest.mark.parametrize("name", REFUSALS)

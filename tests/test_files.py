@@ -98,7 +98,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path):
     refused("channels among a, u are needed from f.h5: got none", file, ())
     with h5py.File(tmp_path / "flat.h5", "w") as flat:
         flat["tensor"] = np.zeros((5, 6))
-    refused(r"real numbers of shape \(sample, \*grid\) are needed from flat.h5: got float64 of shape", tmp_path / "flat.h5")
+    refused(r"real numbers of shape \(sample, \*grid\) or .* are needed from flat.h5: got float64 of shape \(5, 6\)", tmp_path / "flat.h5")
     with h5py.File(tmp_path / "mixed.h5", "w") as mixed:
         mixed["a"], mixed["u"] = A, np.zeros((5, 3, 3))
     refused("channels of one shape .* are needed from mixed.h5: got a .*, u", tmp_path / "mixed.h5")
@@ -106,3 +106,32 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path):
     refused("real numbers .* are needed from whole.npy: got int64", tmp_path / "whole.npy")
     np.save(tmp_path / "f.npy", FIELDS)
     refused("an .npy file has no channel names", tmp_path / "f.npy", ("a",))
+
+
+RANKS = {
+    "a number": ({"a": 3.0}, None, r"got float64 of shape \(\)"),
+    "a vector": ({"a": np.zeros(4)}, None, r"got float64 of shape \(4,\)"),
+    "a matrix": ({"a": np.zeros((4, 5))}, None, r"got float64 of shape \(4, 5\)"),
+    "vectors": ({"a": np.zeros(4), "u": np.zeros(4)}, None, r"got a \(4,\), u \(4,\)"),
+    "one of two": ({"a": A, "u": np.zeros((5, 6))}, ("a", "u"), r"got a \(5, 6, 4\), u \(5, 6\)"),
+    "a number asked for": ({"a": A, "nu": 3.0}, ("nu",), r"got float64 of shape \(\)"),
+    "integers": ({"a": np.zeros((4, 5, 5), int)}, None, r"got int64 of shape \(4, 5, 5\)"),
+    "numbers by sample": ({"0/data": 1.0, "1/data": 2.0}, None, r"every sample is needed .* got \(\)"),
+    "vectors by sample": ({"0/data": np.zeros(3)}, None, r"every sample is needed .* got \(3,\)"),
+    "ragged samples": ({"0/data": A, "1/data": A[1:]}, None, r"got \(4, 6, 4\) and \(5, 6, 4\)"),
+}
+
+
+@pytest.mark.parametrize("case", RANKS)
+def test_hdf5_of_the_wrong_rank_is_refused_with_the_rank_that_it_has(tmp_path, case):
+    content, channels, match = RANKS[case]
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        for name, value in content.items():
+            file[name] = value
+    refused(match, tmp_path / "f.h5", channels)
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".h5", ".mat"])
+def test_a_file_that_is_not_what_its_ending_says_is_refused_in_one_line(tmp_path, ending):
+    (tmp_path / f"f{ending}").write_bytes(b"no such format, but long enough to have a header of its own " * 20)
+    refused(rf"a readable {ending} file is needed: got .*; reading it fails", tmp_path / f"f{ending}")

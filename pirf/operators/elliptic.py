@@ -129,6 +129,13 @@ def _case(a: Tensor, extents: list[float], walls: bool) -> tuple[Grid, Boundary]
 
 
 def _solve(a: Tensor, f: Tensor, grid: Grid, boundary: Boundary) -> Tensor:
+    if bool((a <= 0).any()):
+        raise InputError(
+            "a positive permeability is needed",
+            got=f"a minimum of {float(a.min()):.3g}",
+            why="the operator is definite for positive ones only",
+            hint="a.clamp_min(0.1), or pirf.Darcy, which reads it so",
+        )
     root = local_mean(a, grid, boundary).rsqrt()
     walls = isinstance(boundary, Dirichlet)
 

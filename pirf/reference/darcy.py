@@ -32,7 +32,9 @@ def solve_neumann(a: Array, source: Array) -> Array:
     """P with −∇·(a∇p) = source, no flux through the boundary and mean 0; the source must sum to 0."""
     total, size = abs(float(np.sum(source))), float(np.sum(np.abs(source)))
     if total > 1e-10 * size:
-        raise ValueError(f"sources must balance where nothing flows out: got a sum of {np.sum(source):g}. Try source - mean.")
+        raise ValueError(
+            f"sources must balance where nothing flows out: got a sum of {np.sum(source):g}; no p exists. Try source - mean."
+        )
     p = _each(a, source, pinned=True)
     centred: Array = p - p.mean((-2, -1), keepdims=True)
     return centred
@@ -90,7 +92,8 @@ def modes(n: int, count: int = 64, length: float = 0.1) -> tuple[Array, Array]:
 
 def _each(a: Array, source: Array | float, pinned: bool) -> Array:
     if not (np.isfinite(a).all() and (a > 0).all()):
-        raise ValueError(f"a permeability must be positive and finite: got a minimum of {np.min(a):g}. Try clipping it.")
+        least = f"a minimum of {np.min(a):g}"
+        raise ValueError(f"a permeability must be positive and finite: got {least}; A(a) is singular. Try clipping it.")
     n, m = a.shape[-2:]
     right = np.broadcast_to(np.asarray(source, dtype=np.float64), a.shape).reshape(-1, n * m)
     out = np.empty((len(right), n * m))

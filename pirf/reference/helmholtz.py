@@ -37,4 +37,4 @@ def solve_nodal(a: Array, k: float = 1.0, extent: Extent = (1.0, 1.0)) -> Array:
 
 def _refuse_resonance(k: float, eigenvalues: Array) -> None:
     if float(np.abs(1 + k**2 / eigenvalues).min()) <= 1e-6:
-        raise ValueError(f"k = {k:.9g} is resonant: k² lies on an eigenvalue of the discrete −Δ, so there is no solution.")
+        raise ValueError(f"k² must not be resonant, an eigenvalue of the discrete −Δ: got k = {k:.9g}; no u exists. Try 1.01k.")

@@ -48,8 +48,8 @@ class _Flow:
     r"""The symbols of the equation on the half-plane of modes that a real transform keeps.
 
     With ω the curl of a velocity without divergence, :math:`\nabla\cdot(u\omega) = (\partial_x^2 - \partial_y^2)(u_1u_2) +
-    \partial_x\partial_y(u_2^2 - u_1^2)`: two products of two fields, four transforms in place of five.  Only the columns of modes
-    that P keeps are ever transformed.
+    \partial_x\partial_y(u_2^2 - u_1^2)`: two products of two fields, four transforms in place of five.  Only the columns of
+    modes that P keeps are ever transformed.
     """
 
     def __init__(self, shape: tuple[int, int], reynolds: float) -> None:
