@@ -108,8 +108,9 @@ def _each(a: Array, source: Array | float, pinned: bool) -> Array:
 
 
 def _factor(matrix: sp.csc_matrix) -> SuperLU:
-    """Symmetric positive definite: diagonal pivots, an ordering of A + Aᵀ."""
-    return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    """Symmetric positive definite: diagonal pivots, an ordering of A + Aᵀ; columns one by one, so thin are their fronts."""
+    plain = {"SymmetricMode": True}
+    return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, relax=1, panel_size=1, options=plain)
 
 
 def _matrix(a: Array, walls: bool) -> sp.csc_matrix:
