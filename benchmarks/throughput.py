@@ -1,8 +1,8 @@
 """Cost of one sample of every reference solver, beside the published figures: ``python benchmarks/throughput.py``.
 
-Batches are amortised and one core is used.  Clocks differ between machines and rise when others work on the same one, so
-each cost is also given in real Fourier transforms of one field of the same size, timed right before and after it; the
-spread of those timings over the whole run says how quiet the machine was.
+Batches are amortised and one core is used; what counts is processor time.  Machines differ, and others who work on the same
+one cost it caches and clock: each figure is also given in real Fourier transforms of one field of the same size, timed
+between its repetitions.  The spread of those, and wall time over processor time, say how quiet the machine was.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pirf.reference import burgers, darcy, kolmogorov, poisson, random_fields
 
 RESULTS = Path(__file__).parent / "results" / "throughput.json"
 SIZES = (32, 64, 128)
-BUDGET = 4.0  # seconds for each figure
+BUDGET = 4.0  # seconds for each figure, wall
 PUBLISHED = {  # milliseconds per sample at 32, 64, 128, on one core of another machine
     "GRF-N": (0.015, 0.085, 0.28),
     "Poisson, DST-II": (0.011, 0.075, 0.21),
@@ -63,16 +63,21 @@ def cases(n: int) -> dict[str, tuple[int, Callable[[], object]]]:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    began = time.perf_counter()
+    """Processor time of one call."""
+    began = time.process_time()
     call()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def calibration(n: int) -> float:
     """Seconds for the real Fourier transform of one field, the best of a few: the unit of this machine, at this moment."""
     fields = np.ones((max(1, 2**13 // n**2), n, n))
-    return min(seconds(lambda: fft.rfft2(fields, workers=1)) for _ in range(20)) / len(fields)
+
+    def several() -> None:
+        for _ in range(10):
+            fft.rfft2(fields, workers=1)
+
+    return min(seconds(several) for _ in range(3)) / (10 * len(fields))
 
 
 def measure(n: int, name: str, samples: int, call: Callable[[], object]) -> tuple[dict[str, Any], list[float]]:
@@ -106,17 +111,19 @@ def main() -> None:
     torch.set_num_threads(1)
     rows, noise = [], []
     print("| solver | n | ms | published | ratio | transforms |\n" + "|---" * 6 + "|")
+    wall, processor = time.perf_counter(), time.process_time()
     for n in SIZES:
         for name, (samples, call) in cases(n).items():
             row, units = measure(n, name, samples, call)
             rows.append(row)
             noise.append(float(np.median(units)) / min(units))
             print("| {solver} | {n} | {ms:g} | {published_ms:g} | {ratio:.2f} | {transforms:g} |".format(**row), flush=True)
-    contention = _short(max(noise))
-    load = _short(os.getloadavg()[0])
-    print(f"median over best calibration {contention:g} (1 on a quiet machine), load {load:g}")
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": load}
-    machine |= {"contention": contention, "quiet": contention < 1.2 and load < 1.5}
+    waiting = _short((time.perf_counter() - wall) / (time.process_time() - processor))
+    spread = _short(max(noise))
+    quiet = waiting < 1.1 and spread < 1.3
+    state = "quiet" if quiet else "busy"
+    print(f"wall over processor time {waiting:g}, median over best calibration {spread:g}: a {state} machine")
+    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "waiting": waiting, "spread": spread, "quiet": quiet}
     RESULTS.parent.mkdir(exist_ok=True)
     text = json.dumps({"machine": machine, "rows": rows}, indent=1, ensure_ascii=False)
     RESULTS.write_text(text + "\n", encoding="utf-8")

@@ -98,7 +98,10 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path):
     refused("channels among a, u are needed from f.h5: got none", file, ())
     with h5py.File(tmp_path / "flat.h5", "w") as flat:
         flat["tensor"] = np.zeros((5, 6))
-    refused(r"real numbers of shape \(sample, \*grid\) or .* are needed from flat.h5: got float64 of shape \(5, 6\)", tmp_path / "flat.h5")
+    refused(
+        r"real numbers of shape \(sample, \*grid\) or .* are needed from flat.h5: got float64 of shape \(5, 6\)",
+        tmp_path / "flat.h5",
+    )
     with h5py.File(tmp_path / "mixed.h5", "w") as mixed:
         mixed["a"], mixed["u"] = A, np.zeros((5, 3, 3))
     refused("channels of one shape .* are needed from mixed.h5: got a .*, u", tmp_path / "mixed.h5")
