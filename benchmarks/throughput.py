@@ -83,7 +83,8 @@ def calibration(n: int) -> float:
 def measure(n: int, name: str, samples: int, call: Callable[[], object]) -> tuple[dict[str, Any], list[float]]:
     """The figure, and the calibrations around it."""
     call()
-    times, units, began = [], [calibration(n)], time.perf_counter()
+    times: list[float] = []
+    units, began = [calibration(n)], time.perf_counter()
     while len(times) < 3 or time.perf_counter() - began < BUDGET:
         times.append(seconds(call))
         units.append(calibration(n))

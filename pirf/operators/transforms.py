@@ -138,7 +138,7 @@ def solve_dirichlet(r: Field, grid: Grid, shift: float = 0.0) -> Field:
     """
     _laid_out("solve_dirichlet", r, grid, ("cells", "nodes"))
     ends = [int(axis.layout == "nodes") for axis in grid.axes]
-    inner = (..., *(slice(end, axis.n - end) for end, axis in zip(ends, grid.axes, strict=True)))
+    inner = tuple(slice(end, size - end) for end, size in zip([0, 0, *ends], r.shape, strict=True))
     matrices = [
         _nodal_sine_matrix(axis.n - 2, r.dtype, r.device) if end else sine_matrix(axis.n, r)
         for end, axis in zip(ends, grid.axes, strict=True)

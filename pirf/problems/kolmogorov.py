@@ -66,7 +66,7 @@ def _kolmogorov(n: int, reynolds: float | None, form: Form | None) -> Problem:
     reward = Kolmogorov(grid, re, chosen, substeps)
 
     def evolve(first: Array) -> Field:
-        return torch.from_numpy(flow.frames(first, re, flow.INTERVAL, 2, substeps))
+        return torch.from_numpy(flow.followed(first, re, flow.INTERVAL, 2, substeps))
 
     def solve(x: Field) -> Field:
         return evolve(x[:, 0].double().cpu().numpy())

@@ -111,5 +111,17 @@ def test_a_trajectory_does_not_depend_on_its_company(monkeypatch):
     assert np.array_equal(flow.trajectories(noise, RE, 2, spin_up=1, triplets=2), whole)
 
 
+def test_a_wild_field_is_followed_in_finer_steps_and_by_itself():
+    """Bit for bit the plain frames where those are stable; the exact flow where they would blow up; NaN beyond."""
+    tame, wild = vorticity((16, 16)), 60 * vorticity((16, 16), seed=1)
+    assert np.array_equal(flow.followed(tame, RE, 1 / 32, 2, 2), flow.frames(tame, RE, 1 / 32, 2, 2))
+    both = flow.followed(np.concatenate([tame, wild]), RE, 1 / 32, 2, 2)
+    assert np.array_equal(both[:2], flow.frames(tame, RE, 1 / 32, 2, 2))
+    assert np.array_equal(both[2:], flow.followed(wild, RE, 1 / 32, 2, 2))
+    fine = flow.frames(wild, RE, 1 / 32, 2, 512)
+    assert np.abs(both[2:] - fine).max() < 0.05 * np.abs(fine).max()
+    assert np.isnan(flow.followed(1e6 * tame, RE, 1 / 32, 2, 2)[:, 1:]).all()
+
+
 def test_the_number_of_steps_is_the_recommended_one():
     assert [32 * flow.substeps(n) for n in (16, 32, 64, 128, 256)] == [64, 64, 96, 160, 320]
