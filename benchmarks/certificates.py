@@ -64,7 +64,7 @@ def main(
         if old and not again:
             continue
         began = time.perf_counter()
-        certificate = pirf.verify(catalogue[name](size), samples=64 if size < 256 else 16)
+        certificate = pirf.verify(catalogue[name](size), samples=64 if size < 256 else 32)
         row = {"problem": name, "n": size, "seconds": round(time.perf_counter() - began, 1), **certificate.as_dict()}
         rows = [row for row in rows if row not in old] + [row]
         rows.sort(key=lambda row: (list(catalogue).index(row["problem"]), row["n"]))
