@@ -78,18 +78,19 @@ def test_the_flow_is_statistically_steady_with_zero_mean():
 
 
 def test_its_constants_are_what_the_benchmark_measured():
-    """To two figures, at every size; the tolerance is the floor times the worst ratio of all."""
+    """To two figures, at every size; the tolerance is the floor times a ratio that next to no sample of truth exceeds."""
     measured = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "kolmogorov.py"))
-    worst = max(measured["worst"](entry["trajectories"])[0] for entry in measured["load"]().values())
+    ratio = measured["tail"](measured["load"]())[1]
+    assert all(measured["worst"](entry["trajectories"])[0] < ratio for entry in measured["load"]().values())
     for n, entry in measured["load"]().items():
         slope, floor = (measured["figure"](entry["trajectories"], name)[0] for name in ("slope", "lobatto"))
         problem = kolmogorov(int(n), reynolds=entry["reynolds"], form="lobatto")
         assert problem.scale == pytest.approx(slope, rel=0.05)
-        assert problem.tolerance * problem.scale == pytest.approx(worst * floor, rel=0.1)
+        assert problem.tolerance * problem.scale == pytest.approx(ratio * floor, rel=0.1)
 
 
 def test_the_form_follows_the_reynolds_number():
-    """The flow map where truth under the Lobatto form exceeds 1e-3 of S."""
+    """The flow map where truth under the Lobatto form exceeds 2e-3 of S."""
     for n, (reynolds, form) in {
         32: (100.0, "lobatto"),
         64: (200.0, "lobatto"),
