@@ -11,7 +11,7 @@ import attrs
 
 from pirf.errors import InputError
 
-__all__ = ["EDM", "Levels", "Linear", "Logarithmic", "Schedule"]
+__all__ = ["EDM", "Between", "Levels", "Linear", "Logarithmic", "Schedule"]
 
 
 class Schedule(ABC):
@@ -23,7 +23,7 @@ class Schedule(ABC):
 
 
 @attrs.frozen
-class _Between(Schedule):
+class Between(Schedule):
     """``steps`` levels from sigma_max down to sigma_min, then 0; a single step starts at sigma_max."""
 
     sigma_min: float = attrs.field(default=0.002, validator=attrs.validators.gt(0))
@@ -49,7 +49,7 @@ class _Between(Schedule):
 
 @final
 @attrs.frozen
-class EDM(_Between):
+class EDM(Between):
     r""":math:`\sigma_i = (\sigma_{max}^{1/\rho} + \tfrac{i}{N-1}(\sigma_{min}^{1/\rho} - \sigma_{max}^{1/\rho}))^\rho`,
     :math:`\sigma_N = 0` (Karras et al. 2022).
     """
@@ -64,7 +64,7 @@ class EDM(_Between):
 
 @final
 @attrs.frozen
-class Linear(_Between):
+class Linear(Between):
     r""":math:`\sigma_i = \sigma_{max} + \tfrac{i}{N-1}(\sigma_{min} - \sigma_{max})`."""
 
     def at(self, share: float) -> float:
@@ -74,7 +74,7 @@ class Linear(_Between):
 
 @final
 @attrs.frozen
-class Logarithmic(_Between):
+class Logarithmic(Between):
     r""":math:`\sigma_i = \sigma_{max} (\sigma_{min}/\sigma_{max})^{i/(N-1)}`."""
 
     def at(self, share: float) -> float:
