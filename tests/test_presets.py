@@ -23,11 +23,14 @@ def test_the_distance_from_the_exact_denoiser_vanishes_for_the_exact_denoiser():
     assert max(presets.distance_from_exact(problem, problem.oracle(), samples=4).values()) < 1e-12
 
 
-def test_the_shipped_model_carries_its_card():
-    model = pirf.load("poisson-32")
-    assert model.shape == pirf.problems.poisson(32).shape
-    assert model.card["problem"] == "pirf.problems.poisson(n=32)"
-    assert len(model.card["stages"]) == len(model.card["updates"]) == len(presets.stages(pirf.problems.poisson(32)))
+@pytest.mark.parametrize("name", pirf.shipped())
+def test_a_shipped_model_carries_its_card(name):
+    kind, n = name.rsplit("-", 1)
+    problem = pirf.problems.catalogue[kind](int(n))
+    model = pirf.load(name)
+    assert model.shape == problem.shape
+    assert model.card["problem"] == repr(problem)
+    assert len(model.card["stages"]) == len(model.card["updates"]) == len(presets.stages(problem))
     assert model.card["parameters"] == sum(p.numel() for p in model.parameters())
 
 
