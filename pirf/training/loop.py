@@ -60,7 +60,7 @@ class _Clock:
     """Seconds of training, those of earlier runs included."""
 
     before: float
-    since: float = attrs.field(factory=time.perf_counter)
+    since: float
 
     def __call__(self) -> float:
         return self.before + time.perf_counter() - self.since
@@ -108,7 +108,7 @@ def descend(
     resumed = checkpoints.latest(out, identity) if out is not None else None
     if resumed is not None:
         step, elapsed, history = resumed.restore(parameters, average, method)
-    clock = _Clock(elapsed)
+    clock = _Clock(elapsed, time.perf_counter())
     prepared = min(budget.progress(0, already), 0.99)  # the rate runs over what is left for updates
     saved = clock()
     with tqdm(total=100, desc=label, unit="%", leave=False, disable=not progress, bar_format=_BAR) as bar:
