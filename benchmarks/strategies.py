@@ -1,9 +1,9 @@
 """Every gradient strategy at the same tuning time: residual, re-solve error, fidelity; Poisson 32² and Darcy 32², five seeds.
 
 ``python benchmarks/strategies.py --budget short`` works through the list, seed 0 of the most telling rows first, and writes a
-JSON file per (problem, row, budget, seed) and one per search of a learning rate: it can be stopped at any time and goes on where
-it was.  ``--share 0/2`` and ``--share 1/2`` are two processes for two cores.  ``--summary`` prints the table of what exists
-and runs nothing.
+JSON file per (problem, row, budget, seed) and one per search of a learning rate: it can be stopped at any time and goes on
+where it was.  ``--share 0/2`` and ``--share 1/2`` are two processes for two cores.  ``--summary`` prints the tables of what is
+there and runs nothing.
 
 *Time* is processor time of one thread, which is wall time on a core of one's own, and does not count what others take.  It
 includes the prefix states of a handover.  *Search*: every row has one knob, the learning rate (the weight of the anchor where
@@ -37,7 +37,7 @@ from pirf.training.checkpoints import fingerprint
 RESULTS = Path(__file__).parent / "results" / "strategies"
 SAMPLER = pirf.Heun(steps=20)
 QUICK = pirf.Multistep(steps=20)  # takes the steps without gradient, at half the evaluations
-TRIALS = 4
+TRIALS = 5  # every decade of three, and once beside the best
 HELD_OUT, SEARCHED, UNTUNED = 1_000_000, 2_000_000, 3_000_000  # seeds of samples; tuning runs on others
 SEARCH_SEED = 1000  # of tuning runs
 Recipe = dict[str, Any]
@@ -92,7 +92,7 @@ class Row:
 
     name: str
     recipe: Callable[[Bench], Recipe] | None
-    low: float = 1e-5
+    low: float = 1e-6
     high: float = 1e-3
     knob: str = "lr"
     problems: tuple[str, ...] = ("poisson", "darcy")
@@ -123,7 +123,7 @@ def handover(
     """A tuned copy for the last ``tail`` steps, after prefix states that are computed once; ``split``: options of the tail."""
     kept = {k: more.pop(k) for k in ("problems",) if k in more}
     muon = more.get("optimizer") is pirf.Muon
-    low, high = (1e-3, 1e-1) if muon else (1e-4, 1e-2)
+    low, high = (1e-4, 1e-1) if muon else (1e-5, 1e-2)
 
     def recipe(bench: Bench) -> Recipe:
         options = {
@@ -196,12 +196,12 @@ ROWS: Sequence[Row] = (  # the most telling ones first
     shared("OneStep(5)", pirf.OneStep(5)),
     shared("LastSteps(1), replay=4", ONE, replay=4),
     shared("Windows(4)", pirf.Windows(4, updates=1)),
-    shared("low_rank(4), LastSteps(2)", TWO, rank=4, low=1e-4, high=1e-2),
+    shared("low_rank(4), LastSteps(2)", TWO, rank=4, low=1e-5, high=1e-2),
     shared("Full(segments=20), Given", pirf.Full(segments=SAMPLER.steps), "given", problems=("darcy",)),
     shared("LayerTruncated(LastSteps(1)), Given", pirf.LayerTruncated(ONE), "given", problems=("darcy",)),
     shared("LastSteps(2), balanced", TWO, "balanced"),
     handover("Handover, demo, reads a", ONE, split="reads", **DEMO),
-    Row("as_released", as_released, low=1e-4, high=1e-2, knob="strength"),
+    Row("as_released", as_released, low=1e-5, high=1e-2, knob="strength"),
 )
 
 
@@ -250,6 +250,7 @@ def search(bench: Bench, row: Row, folder: Path) -> float:
     trials: dict[float, dict[str, Any]] = {trial["value"]: trial for trial in known["trials"]} if known else {}
 
     def objective(value: float) -> float:
+        value = _rounded(value)
         if value not in trials:
             seed, held_out = SEARCH_SEED, SEARCHED
             found = attempt(bench, row(bench, value), budget.trial, budget.trial_pool, budget.trial_samples, seed, held_out)
@@ -257,9 +258,13 @@ def search(bench: Bench, row: Row, folder: Path) -> float:
             _write(path, bench, {"knob": row.knob, "trials": list(trials.values())})
         return float(trials[value]["product"])
 
-    best = pirf.tune(objective, row.low, row.high, TRIALS).best
+    best = _rounded(pirf.tune(objective, row.low, row.high, TRIALS).best)
     _write(path, bench, {"knob": row.knob, "best": best, "trials": list(trials.values())})
     return best
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def run(bench: Bench, row: Row, seed: int, folder: Path) -> dict[str, Any]:

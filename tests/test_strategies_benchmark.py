@@ -88,8 +88,8 @@ def test_another_base_or_budget_is_not_mixed_in(bench_module, bench, results):
 def test_the_search_tries_every_decade_and_once_between_and_takes_the_smallest_product(bench_module, bench, results):
     found = json.loads(next(results.rglob("Handover*.search.json")).read_text())
     tried = sorted(trial["value"] for trial in found["trials"])
-    assert len(tried) == 4
-    assert {1e-4, 1e-3, 1e-2} < {float(f"{value:.6g}") for value in tried}
+    assert len(tried) == 5
+    assert {1e-5, 1e-4, 1e-3, 1e-2} < set(tried)
     best = min(found["trials"], key=lambda trial: trial["product"])
     assert best["value"] == found["best"]
     figures = best["adherence"]
