@@ -290,8 +290,16 @@ def run(bench: Bench, row: Row, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def _place(folder: Path, bench: Bench, row: Row, what: str) -> Path:
-    slug = "".join(c if c.isalnum() else "-" for c in row.name).strip("-").replace("--", "-")
-    return folder / bench.problem.name / bench.budget.name / f"{slug}.{what}.json"
+    return folder / bench.problem.name / bench.budget.name / f"{_slug(row)}.{what}.json"
+
+
+def _slug(row: Row) -> str:
+    return "".join(c if c.isalnum() else "-" for c in row.name).strip("-").replace("--", "-")
+
+
+def _trials(folder: Path, row: Row) -> list[dict[str, Any]]:
+    path = folder / f"{_slug(row)}.search.json"
+    return list(json.loads(path.read_text())["trials"]) if path.exists() else []
 
 
 def _read(path: Path, bench: Bench) -> dict[str, Any] | None:
@@ -318,23 +326,23 @@ def summary(folder: Path = RESULTS, rows: Sequence[str] = ()) -> str:
         for budget in BUDGETS:
             cells = [json.loads(path.read_text()) for path in sorted((folder / problem / budget).glob("*.seed*.json"))]
             lines = [
-                _line(row.name, found)
+                _line(row.name, found, _trials(folder / problem / budget, row))
                 for row in ROWS
                 if (not rows or row.name in rows) and (found := [c for c in cells if c["row"] == row.name])
             ]
-            if lines:
-                first = next(c for c in cells if "failed" not in c)
+            first = next((c for c in cells if "failed" not in c), None)
+            if lines and first is not None:
                 laws = list(first["fidelity"]["quantities"])
                 head = ["row", "seeds", "ρ", "re-solve, %", "variance", "spectrum", "sliced-W", *laws]
-                head += ["alarms", "updates", "seconds", "knob"]
+                head += ["alarms", "updates", "seconds", "knob", "smallest ρ tried"]
                 title = f"**{first['problem'].removeprefix('pirf.problems.')}, {BUDGETS[budget].run['seconds']:g} s of tuning**"
                 table = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
                 tables.append(title + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in table))
     return "\n\n".join(tables)
 
 
-def _line(name: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One row over its seeds."""
+def _line(name: str, cells: Sequence[Mapping[str, Any]], trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One row over its seeds, and where its search would have gone for the residual alone."""
     good = [c for c in cells if "failed" not in c]
     count = f"{len(good)}" if len(good) == len(cells) else f"{len(good)} of {len(cells)}"
     if not good:
@@ -342,6 +350,8 @@ def _line(name: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     fidelity = [c["fidelity"] for c in good]
     raised = [alarm for c in good for alarm in c["alarms"]]
     chosen = [f"{k} {v:.2g}" for k, v in good[0]["chosen"].items()]
+    finite = [t for t in trials if "failed" not in t]
+    lowest = min(finite, key=lambda t: float(t["adherence"]["rho"]), default=None)
     return [
         name,
         count,
@@ -355,7 +365,12 @@ def _line(name: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
         f"{mean(c['updates'] for c in good):.0f}",
         f"{mean(c['tuning_seconds'] for c in good):.0f}",
         *(chosen or ["—"]),
+        "—" if lowest is None else _tried(**lowest),
     ]
+
+
+def _tried(*, value: float, adherence: Mapping[str, float], **_: Any) -> str:
+    return f"{adherence['rho']:.3g} at {value:.2g}, re-solve {100 * adherence['resolve']:.3g} %"
 
 
 def _spread(values: Sequence[float]) -> str:
