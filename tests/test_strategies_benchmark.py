@@ -10,8 +10,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-import torch
-from toys import tiny_unet
+from toys import Tiny, perturb
 
 import pirf
 
@@ -31,7 +30,7 @@ def bench_module():
 def bench(bench_module):
     problem = pirf.problems.darcy(8)
     toy = bench_module.Budget("short", {"steps": 1}, {"steps": 1}, pool=8, trial_pool=8, samples=2, trial_samples=2)
-    return bench_module.Bench(problem, tiny_unet(problem.shape, torch.float32, multipliers=(1,), scaling=problem.scaling), toy)
+    return bench_module.Bench(problem, Tiny(problem.shape, scaling=problem.scaling), toy)
 
 
 def row(module, name):
@@ -79,9 +78,7 @@ def test_another_base_or_budget_is_not_mixed_in(bench_module, bench, results):
     assert bench_module._read(path, bench) is not None
     other = attrs.evolve(bench, budget=attrs.evolve(bench.budget, samples=3))
     assert bench_module._read(path, other) is None
-    with torch.no_grad():
-        changed = tiny_unet(bench.problem.shape, torch.float32, multipliers=(1,), scaling=bench.problem.scaling)
-        next(changed.parameters()).add_(1e-3)
+    changed = perturb(Tiny(bench.problem.shape, scaling=bench.problem.scaling), 1e-3)
     assert bench_module._read(path, attrs.evolve(bench, base=changed)) is None
 
 
