@@ -338,7 +338,28 @@ def summary(folder: Path = RESULTS, rows: Sequence[str] = ()) -> str:
                 title = f"**{first['problem'].removeprefix('pirf.problems.')}, {BUDGETS[budget].run['seconds']:g} s of tuning**"
                 table = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
                 tables.append(title + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in table))
+        if bent := _bent(folder / problem):
+            tables.append(bent)
     return "\n\n".join(tables)
+
+
+def _bent(folder: Path) -> str:
+    """What a gradient into the given fields buys: the trials of each row beside those of its twin with ``Given``."""
+    lines = []
+    for budget in BUDGETS:
+        for twin in (row for row in ROWS if row.name.endswith(", Given")):
+            plain = next(row for row in ROWS if f"{row.name}, Given" == twin.name)
+            pairs = [{t["value"]: t for t in _trials(folder / budget, r) if "failed" not in t} for r in (plain, twin)]
+            for value in sorted(set(pairs[0]) & set(pairs[1])):
+                both = [pair[value] for pair in pairs]
+                cells = [f"{t['adherence']['rho']:.3g}" for t in both]
+                cells += [f"{100 * t['adherence']['resolve']:.3g}" for t in both]
+                cells += [f"{t['fidelity']['quantities']['distance to 3 or 12']['w1']:.3g}" for t in both]
+                lines.append(f"| {plain.name}, {budget} | {value:.2g} | " + " | ".join(cells) + " |")
+    names = ("ρ", "re-solve, %", "distance to 3 or 12")
+    head = "| row, search | lr | " + " | ".join(f"{name}{kind}" for name in names for kind in ("", ", Given")) + " |"
+    title = "**With and without gradient into the coefficient, at the same learning rate**"
+    return "\n".join([title, "", head, "| --- |" + " ---: |" * 7, *lines]) if lines else ""
 
 
 def _line(name: str, cells: Sequence[Mapping[str, Any]], trials: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -108,6 +108,18 @@ def test_the_summary_averages_over_the_seeds_that_exist(bench_module, results):
     assert all(len(line) == len(table[0]) for line in table)
 
 
+def test_twins_are_compared_at_the_learning_rates_that_both_tried(bench_module, bench, results):
+    """A row and its twin with Given: what is stored is the same file, so that both halves of the line must agree."""
+    assert not bench_module._bent(results / "darcy")  # the twin alone
+    (search,) = results.rglob("Handover-*.search.json")
+    plain = search.with_name(bench_module._slug(row(bench_module, "Handover, LastSteps(1)")) + ".search.json")
+    plain.write_text(search.read_text())
+    lines = [line.split(" | ") for line in bench_module._bent(results / "darcy").splitlines() if line.startswith("| Handover")]
+    plain.unlink()
+    assert len(lines) == bench_module.TRIALS
+    assert all(len(line) == 8 and line[2] == line[3] and line[4] == line[5] for line in lines)
+
+
 def test_a_run_that_breaks_is_recorded_and_ranked_last(bench_module, bench, monkeypatch, tmp_path):
     def breaks(**options):
         raise pirf.NumericalError("loss is nan")
