@@ -176,7 +176,8 @@ class FrozenTrunk(Denoiser):
     def remember(self, x: Field, sigma: Level, condition: Condition | None = None) -> tuple[Tensor, ...]:
         """The trunk's features."""
         with torch.no_grad():
-            return self.inner.trunk(x, sigma, condition, self.count)
+            features = self.inner.trunk(x, sigma, condition, self.count)
+        return tuple(f.expand(len(x), *f.shape[1:]) for f in features)  # one row may stand for all samples
 
     def recall(self, x: Field, sigma: Level, condition: Condition | None, known: tuple[Tensor, ...]) -> Field:
         """The last stages alone."""

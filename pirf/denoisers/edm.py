@@ -29,7 +29,7 @@ class Preconditioned(Staged):
 
     @abstractmethod
     def encode(self, x: Tensor, c_noise: Tensor, condition: Condition | None, last: int) -> tuple[Tensor, ...]:
-        """F up to its last ``last`` stages."""
+        """F up to its last ``last`` stages; ``c_noise`` has one entry where all samples share their level, else one for each."""
 
     @abstractmethod
     def decode(self, features: tuple[Tensor, ...], last: int) -> Tensor:
@@ -39,7 +39,7 @@ class Preconditioned(Staged):
         """The network's trunk on the scaled input."""
         column = self._column(x, sigma)
         c_in = (column**2 + self.sigma_data**2).rsqrt()
-        return self.encode(c_in * x, torch.log(sigma.to(x.dtype).expand(x.shape[0])) / 4, condition, last)
+        return self.encode(c_in * x, torch.log(sigma.to(x.dtype).reshape(-1)) / 4, condition, last)
 
     def head(self, x: Field, sigma: Level, features: tuple[Tensor, ...], last: int) -> Field:
         """The network's last stages and the skip connection around it."""

@@ -37,8 +37,10 @@ def _init(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Lin
     return layer
 
 
-def _conv(inputs: int, outputs: int, kernel: int, gain: float = 1.0) -> nn.Module:
-    return _init(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), gain)
+def _conv(inputs: int, outputs: int, kernel: int, gain: float = 1.0) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    _init(layer, gain)
+    return layer
 
 
 class _GroupNorm(nn.GroupNorm):
@@ -87,8 +89,9 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # q, k and v are interleaved per channel: the order in which released checkpoints store them.
-        q, k, v = self.qkv(self.norm(x)).unflatten(1, (-1, 3)).flatten(3).transpose(1, 3).unbind(2)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        # Contiguous and with an axis for the one head, torch takes its blocked kernel, which stores no (points)² matrix.
+        q, k, v = self.qkv(self.norm(x)).unflatten(1, (-1, 3)).flatten(3).permute(2, 0, 3, 1).contiguous().unsqueeze(2)
+        mixed = F.scaled_dot_product_attention(q, k, v).squeeze(1)
         update: Tensor = self.proj(mixed.transpose(1, 2).reshape(x.shape))
         return (x + update) * math.sqrt(0.5)
 
@@ -117,11 +120,24 @@ class _Block(nn.Module):
         self.attention = _Attention(outputs) if attention else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.conv0(self.resample(F.silu(self.norm0(x))))
-        h = h + self.affine(embedding)[:, :, None, None]
+        h = self._conv0(F.silu(self.norm0(x)), self.affine(embedding))
         h = self.conv1(self.dropout(F.silu(self.norm1(h))))
-        out: Tensor = self.attention((h + self.skip(self.resample(x))) * math.sqrt(0.5))
+        # Nearest neighbours and a map of each point commute: the map is taken where there are fewer points.
+        around = self.skip(self.resample(x)) if self.resample.direction < 0 else self.resample(self.skip(x))
+        out: Tensor = self.attention((h + around) * math.sqrt(0.5))
         return out
+
+    def _conv0(self, h: Tensor, shift: Tensor) -> Tensor:
+        """Resample, convolve, add ``shift``: as a part of the bias where all samples share their level."""
+        weight, bias, shared = self.conv0.weight, self.conv0.bias, len(shift) == 1
+        bias = bias + shift[0] if shared else bias
+        if self.resample.direction > 0:
+            # 3×3 on pixels that are doubled is 4×4 between the pixels, each tap the sum of those that meet the same pixel.
+            taps = 4 * F.avg_pool2d(weight.flip(2, 3), 2, stride=1, padding=1).transpose(0, 1)
+            h = F.conv_transpose2d(h, taps, bias, stride=2, padding=1)
+        else:
+            h = F.conv2d(self.resample(h), weight, bias, padding=1)
+        return h if shared else h + shift[:, :, None, None]
 
 
 class _Embedding(nn.Module):
