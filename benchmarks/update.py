@@ -1,14 +1,14 @@
 """What one fine-tuning update costs: every strategy beside a plain loop like the released one.
 
 ``python benchmarks/update.py [--size 32 64 128] [--device cuda]`` prints a table per size and writes
-``benchmarks/results/update-<cpu|cuda>.json``.  ``--quick`` takes 32² and a smaller batch, finishes within a minute and exits with 1
-where a ratio of ``TARGETS`` falls short.
+``benchmarks/results/update-<cpu|cuda>.json``.  ``--quick`` takes 32² and half the batch, finishes within a minute on two cores and
+exits with 1 where a ratio of ``TARGETS`` falls short.
 
 The plain loop and its network are written here once more, from their description and with nothing of the package but the
 weights and the reward: Heun with N = 20, the first N − K steps without gradient, the last K with, float32, default memory
 layout.  Its gradient is what all others are compared with.  Rows are measured in turn, in one process; ratios are medians over
-the turns.  With one CPU thread a second is one of that thread's own time; with more it is wall-clock time.  The learning rate is 0:
-the optimizer works, the weights stay.
+the turns.  With one CPU thread a second is one of that thread's own time; with more it is wall-clock time.  The learning rate is
+0: the optimizer works, the weights stay.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,8 +46,8 @@ from pirf.samplers import Chain, Sampler
 from pirf.training.prefixes import Prefixes
 
 N = 20
-# Batch and width as the ceilings of findings: 1.75, 7.0 and 54.4 million parameters.  Only the last is the released network; the
-# smaller ones have its blocks, norms and attention at 16² with two blocks a level, the first level as wide as the stem.
+# Batch and options: 1.75, 7.0 and 54.4 million parameters.  Only the last is the released network; the smaller ones have its
+# blocks, norms and attention at 16², two blocks a level, and a first level that is as wide as the stem.
 NETWORKS: Mapping[int, tuple[int, Mapping[str, Any]]] = {
     32: (16, {"channels": 32, "multipliers": (1, 2, 2), "blocks": 2}),
     64: (4, {"channels": 64, "multipliers": (1, 2, 2), "blocks": 2}),
@@ -215,21 +216,33 @@ def network(n: int, problem: Problem, device: torch.device, **smaller: Any) -> p
 
 
 def rows_of(
-    problem: Problem, base: pirf.UNet, batch: int, watch: Watch, *, quick: bool = False, compiled: bool = False, slow: bool = True
+    problem: Problem,
+    base: pirf.UNet,
+    batch: int,
+    watch: Watch,
+    *,
+    quick: bool = False,
+    compiled: bool = False,
+    slow: bool = True,
 ) -> list[Row]:
     """All rows on one network; the plain ones come first."""
     samples = NOISE[range(batch)]
     z = samples.fold("initial").normal(problem.shape, torch.float32, watch.device)
     heun = pirf.Heun(N)
     rows: list[Row] = []
+    states: dict[int, Prefixes] = {}
 
-    def add(name: str, beside: int, loss: Callable[[], Tensor], model: nn.Module, trained: Sequence[nn.Parameter], **more: Any) -> None:
+    def add(
+        name: str, beside: int, loss: Callable[[], Tensor], model: nn.Module, trained: Sequence[nn.Parameter], **more: Any
+    ) -> None:
         known = {id(p): key.removeprefix("tuned.") for key, p in model.named_parameters()}
         for p in model.parameters():
             p.requires_grad_(False)
         for p in trained:
             p.requires_grad_(True)
-        rows.append(Row(name, beside, loss, trained, [known[id(p)] for p in trained], torch.optim.Adam(trained, lr=0.0), **more))
+        rows.append(
+            Row(name, beside, loss, trained, [known[id(p)] for p in trained], torch.optim.Adam(trained, lr=0.0), **more)
+        )
 
     def plain(name: str, last: int, truncated: bool = False) -> None:
         model = copy.deepcopy(base)
@@ -253,9 +266,11 @@ def rows_of(
         add(name, beside, lambda: loss(), model, strategy.trainable(model), **more)
         chain = Chain(sampler, model, samples, **options)
         if stored is not None:
-            prefixes = Prefixes.compute(
-                strategy.prepare(chain), strategy.first_graded(chain), samples, batch, features=stored, progress=False
-            )
+            stop = strategy.first_graded(chain)
+            if stop not in states:
+                states[stop] = Prefixes.compute(chain, stop, samples, batch, features=0, progress=False)
+            known = strategy.prepare(attrs.evolve(chain, prefixes=states[stop]))
+            prefixes = Prefixes.compute(known, stop, samples, batch, features=stored, progress=False)
             chain = attrs.evolve(chain, prefixes=prefixes)
         state = strategy.init(chain, problem.reward, samples)
 
@@ -348,7 +363,7 @@ def resident(field: str) -> int:
 
 
 def peak(row: Row, watch: Watch) -> int | None:
-    """The high-water mark of one update above what was there before: of the allocator on a GPU, of the resident set on Linux."""
+    """High-water mark of one update above what was there before: of the allocator on a GPU, of the resident set on Linux."""
     gc.collect()
     if watch.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -433,7 +448,9 @@ def cosines(batch: int = 16) -> dict[str, float]:
             trained[key].grad = g
         optimizer.step()
         optimizer.zero_grad()
-        out[f"LastSteps(1), replay=4, update {update + 1}"] = angle(gradient(one, samples, prefixes=stale), gradient(one, samples))[0]
+        out[f"LastSteps(1), replay=4, update {update + 1}"] = angle(
+            gradient(one, samples, prefixes=stale), gradient(one, samples)
+        )[0]
     out["LastSteps(1), replay=4"] = out["LastSteps(1), replay=4, update 4"]
     return out
 
@@ -494,7 +511,8 @@ def measure(n: int, device: torch.device, options: argparse.Namespace) -> dict[s
     table = []
     for row in rows:
         beside = f"released, K={row.beside}"
-        kept, flops = saved(row) if not (options.quick and row.beside > 1) else (0, math.nan)
+        counted = not options.quick or any(row.name == name for name, column, _ in TARGETS if column == "saved")
+        kept, flops = saved(row) if counted or row.name == "LastSteps(1)" else (None, math.nan)
         line: dict[str, Any] = {"row": row.name, "beside": beside}
         line |= {part: median(turn[part] for turn in taken[row.name]) for part in PARTS}
         line["total"] = median(totals[row.name])
@@ -512,22 +530,39 @@ def measure(n: int, device: torch.device, options: argparse.Namespace) -> dict[s
 def add_peaks(found: dict[str, Any], quick: bool) -> None:
     """After all timing: blocks that go back to the system make everything slower."""
     rows, watch = found.pop("again")
-    for row, line in zip(rows, found["rows"], strict=True):
-        line["peak"] = None if quick and row.name != "LastSteps(1)" else peak(row, watch)
-    if quick:  # the one row that is too slow to be timed within a minute: its memory, for as few samples as are enough
-        problem = pirf.problems.poisson(found["n"])
-        base, few = network(found["n"], problem, watch.device), NOISE[range(2)]
-        ratio = []
-        for strategy in (pirf.Full(segments=N), pirf.LastSteps(1)):
-            loss = lambda s=strategy: s.loss(Chain(pirf.Heun(N), base, few), problem.reward, few).value  # noqa: E731
-            trained = list(base.parameters())
-            ratio.append(peak(Row("", 1, loss, trained, [""] * len(trained), torch.optim.Adam(trained, lr=0.0)), watch))
-        if None not in ratio:
-            scale = next(line["peak"] for line in found["rows"] if line["row"] == "LastSteps(1)")
-            found["rows"].append({"row": f"Full(segments={N})", "peak": scale * ratio[0] / ratio[1]})
+    known = {line["row"]: line for line in found["rows"]}
+    if quick:  # the two that a target compares
+        problem, few = pirf.problems.poisson(found["n"]), NOISE[range(found["batch"])]
+        base = network(found["n"], problem, watch.device)
+        trained, rows = list(base.parameters()), []
+        optimizer = torch.optim.Adam(trained, lr=0.0)
+        for name, strategy in (("LastSteps(1)", pirf.LastSteps(1)), (f"Full(segments={N})", pirf.Full(segments=N))):
+            loss = partial(_loss, strategy, Chain(pirf.Heun(N), base, few), problem, few)
+            rows.append(Row(name, 1, loss, trained, [""] * len(trained), optimizer))
+            if name not in known:
+                found["rows"].append(known.setdefault(name, {"row": name}))
+        peak(rows[0], watch)  # the first one also pays for what optimizer and libraries keep
+    for row in rows:
+        known[row.name]["peak"] = peak(row, watch)
 
 
-COLUMNS = ("update", "prefix, s", "forward", "backward", "optimizer", "total", "faster", "saved, MB", "peak, MB", "of conv rate", "cosine")
+def _loss(strategy: GradientStrategy, chain: Chain, problem: Problem, samples: Noise) -> Tensor:
+    return strategy.loss(chain, problem.reward, samples).value
+
+
+COLUMNS = (
+    "update",
+    "prefix, s",
+    "forward",
+    "backward",
+    "optimizer",
+    "total",
+    "faster",
+    "saved, MB",
+    "peak, MB",
+    "of conv rate",
+    "cosine",
+)
 
 
 def table(found: Mapping[str, Any], quality: Mapping[str, float]) -> str:
@@ -538,7 +573,7 @@ def table(found: Mapping[str, Any], quality: Mapping[str, float]) -> str:
         megabytes = ["—" if row.get(key) is None else f"{row[key] / 1e6:.0f}" for key in ("saved", "peak")]
         share = "—" if row["share"] is None or math.isnan(row["share"]) else f"{row['share']:.2f}"
         cells = [row["row"], *(f"{row[part]:.3f}" for part in (*PARTS, "total")), f"×{row['ratio']:.2f}", *megabytes, share]
-        close = f"{quality[row['row']]:.5f}" if row["row"] in quality else "1" if row["gap"] < 1e-3 else "—"
+        close = f"{quality[row['row']]:.5f}" if row["row"] in quality else "equal" if row["gap"] < 1e-3 else "—"
         lines.append("| " + " | ".join([*cells, close]) + " |")
     return "\n".join(lines)
 

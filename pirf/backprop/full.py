@@ -2,7 +2,8 @@ r"""Gradients through every step (DRaFT): :math:`\nabla_\theta\, r(x_N)` with al
 :math:`\Psi_{N-1} \circ \dots \circ \Psi_0` in the graph.
 
 With ``segments`` the chain is cut into that many pieces whose activations are recomputed in the backward pass
-(``torch.utils.checkpoint``): memory of one piece plus one state per cut, one more forward pass, bit-equal gradients.
+(``torch.utils.checkpoint``): memory of one piece plus one state per cut, one more forward pass, bit-equal gradients.  N pieces
+or more are single evaluations: one network's activations at a time, at the same price.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["Full"]
 @final
 @attrs.frozen
 class Full(Pathwise):
-    """All N steps; ``segments=None`` keeps every activation, ``segments=N`` recomputes step by step."""
+    """All N steps; ``segments=None`` keeps every activation, ``segments=N`` recomputes evaluation by evaluation."""
 
     segments: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(1)))
 
@@ -31,7 +32,8 @@ class Full(Pathwise):
         """The whole chain, in the graph."""
         visited: list[Visited] = []
         first, state = chain.depart(0)
-        if self.segments is None:
+        if self.segments is None or self.segments >= chain.steps - first:
+            chain = attrs.evolve(chain, recompute=self.segments is not None)
             return Rollout(chain.run(state, first, visit=visitor(visited, chain)).x, tuple(visited))
         for start, stop in pairwise(cuts(first, chain.steps, self.segments)):
             visited.append((chain.levels[start], state.x.detach()))

@@ -29,7 +29,7 @@ class Preconditioned(Staged):
 
     @abstractmethod
     def encode(self, x: Tensor, c_noise: Tensor, condition: Condition | None, last: int) -> tuple[Tensor, ...]:
-        """F up to its last ``last`` stages; ``c_noise`` has one entry where all samples share their level, else one for each."""
+        """F up to its last ``last`` stages; ``c_noise`` has one entry if all samples share their level, else one for each."""
 
     @abstractmethod
     def decode(self, features: tuple[Tensor, ...], last: int) -> Tensor:

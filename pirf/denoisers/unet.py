@@ -65,6 +65,12 @@ def _norm(channels: int, groups: bool = True) -> nn.Module:
     return _GroupNorm(count, channels, eps=1e-6)
 
 
+def _activated(norm: nn.Module, x: Tensor) -> Tensor:
+    """SiLU ∘ norm; where no graph is recorded, in the norm's own memory."""
+    h: Tensor = norm(x)
+    return F.silu(h, inplace=h is not x and not torch.is_grad_enabled())
+
+
 class _Resample(nn.Module):
     """Change of resolution by a factor of two: ``-1`` average pooling, ``+1`` nearest neighbour, ``0`` nothing."""
 
@@ -93,7 +99,7 @@ class _Attention(nn.Module):
         q, k, v = self.qkv(self.norm(x)).unflatten(1, (-1, 3)).flatten(3).permute(2, 0, 3, 1).contiguous().unsqueeze(2)
         mixed = F.scaled_dot_product_attention(q, k, v).squeeze(1)
         update: Tensor = self.proj(mixed.transpose(1, 2).reshape(x.shape))
-        return (x + update) * math.sqrt(0.5)
+        return (x + update).mul_(math.sqrt(0.5))
 
 
 class _Block(nn.Module):
@@ -120,11 +126,11 @@ class _Block(nn.Module):
         self.attention = _Attention(outputs) if attention else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self._conv0(F.silu(self.norm0(x)), self.affine(embedding))
-        h = self.conv1(self.dropout(F.silu(self.norm1(h))))
+        h = self._conv0(_activated(self.norm0, x), self.affine(embedding))
+        h = self.conv1(self.dropout(_activated(self.norm1, h)))
         # Nearest neighbours and a map of each point commute: the map is taken where there are fewer points.
         around = self.skip(self.resample(x)) if self.resample.direction < 0 else self.resample(self.skip(x))
-        out: Tensor = self.attention((h + around) * math.sqrt(0.5))
+        out: Tensor = self.attention((h + around).mul_(math.sqrt(0.5)))
         return out
 
     def _conv0(self, h: Tensor, shift: Tensor) -> Tensor:
@@ -295,7 +301,7 @@ class UNet(Preconditioned):
         """The last ``last`` stages, norm and output convolution."""
         for index in range(len(self.stages) - last, len(self.stages)):
             features = self._stage(index, features)
-        out: Tensor = self.out(F.silu(self.out_norm(features[1])))
+        out: Tensor = self.out(_activated(self.out_norm, features[1]))
         return out
 
     def _stage(self, index: int, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

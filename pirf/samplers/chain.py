@@ -12,6 +12,7 @@ from typing import Protocol, final, runtime_checkable
 import attrs
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from pirf.denoisers import Denoiser
 from pirf.errors import InputError
@@ -58,6 +59,8 @@ class Chain:
     """What takes the steps that carry no gradient, on the same levels; by default the sampler itself."""
     precision: torch.dtype | None = None
     """What the networks of those steps are cast to (bfloat16, say); by default nothing is."""
+    recompute: bool = False
+    """Evaluations in a graph keep their input only and are made again in the backward pass."""
     tally: Tally = attrs.field(factory=Tally)
     levels: tuple[float, ...] = attrs.field(init=False)
 
@@ -176,4 +179,9 @@ class Chain:
         cost = 1 if known else network.cost
         self.tally.evaluations += cost
         self.tally.ungraded += 0 if torch.is_grad_enabled() else cost
-        return network.recall(x, level, self.condition, known) if known else network(x, level, self.condition)
+        if known:
+            return network.recall(x, level, self.condition, known)
+        if self.recompute and torch.is_grad_enabled():
+            out: Field = checkpoint(network, x, level, self.condition, use_reentrant=False)
+            return out
+        return network(x, level, self.condition)

@@ -1,0 +1,20 @@
+"""The cost of one update by strategy, from the figures that benchmarks/update.py has written."""
+
+import json
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2] / "benchmarks"
+table = runpy.run_path(str(ROOT / "update.py"))["table"]
+for path in sorted((ROOT / "results").glob("update-*.json")):
+    found = json.loads(path.read_text())
+    print(f"**{found['device'].upper()}** ({found['hardware']}), {found['dtype']}, N = {found['steps']}, {found['clock']}.\n")
+    for size in found["sizes"]:
+        print(
+            f"{size['n']}², batch {size['batch']}, {size['parameters'] / 1e6:.2f} M parameters, medians of {size['turns']} turn(s):\n"
+        )
+        print(table(size, found["cosines"]), end="\n\n")
+    for name, cosine in found["cosines"].items():
+        if "batch" in name or "update" in name:
+            print(f"- {name}: cosine {cosine:.4f}")
+    print()
