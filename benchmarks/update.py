@@ -1,14 +1,14 @@
 """What one fine-tuning update costs: every strategy beside a plain loop like the released one.
 
 ``python benchmarks/update.py [--size 32 64 128] [--device cuda]`` prints a table per size and writes
-``benchmarks/results/update-<cpu|cuda>.json``.  ``--quick`` takes 32² and half the batch, finishes within a minute on two cores and
-exits with 1 where a ratio of ``TARGETS`` falls short.
+``benchmarks/results/update-<cpu|cuda>.json``.  ``--quick`` takes 32² and half the batch, finishes within a minute on two cores
+and exits with 1 where a ratio of ``TARGETS`` falls short.
 
 The plain loop and its network are written here once more, from their description and with nothing of the package but the
 weights and the reward: Heun with N = 20, the first N − K steps without gradient, the last K with, float32, default memory
-layout.  Its gradient is what all others are compared with.  Rows are measured in turn, in one process; ratios are medians over
-the turns.  With one CPU thread a second is one of that thread's own time; with more it is wall-clock time.  The learning rate is
-0: the optimizer works, the weights stay.
+layout.  Its gradient is what all others are compared with.  Rows are measured in turn, in one process; ratios are medians
+over the turns.  With one CPU thread a second is one of that thread's own time; with more it is wall-clock time.  The learning
+rate is 0: the optimizer works, the weights stay.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import ctypes
 import gc
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,18 +85,20 @@ def plain_norm(layer: Any, x: Tensor) -> Tensor:
 
 def plain_block(block: Any, x: Tensor, embedding: Tensor) -> Tensor:
     direction = block.resample.direction
-    h = block.conv0(plain_resample(F.silu(plain_norm(block.norm0, x)), direction))
+    h: Tensor = block.conv0(plain_resample(F.silu(plain_norm(block.norm0, x)), direction))
     h = h + block.affine(embedding)[:, :, None, None]
     h = block.conv1(F.silu(plain_norm(block.norm1, h)))
     h = (h + block.skip(plain_resample(x, direction))) * math.sqrt(0.5)
-    return h if isinstance(block.attention, nn.Identity) else plain_attention(block.attention, h)
+    if isinstance(block.attention, nn.Identity):
+        return h
+    return plain_attention(block.attention, h)
 
 
 def plain_denoiser(network: Any, x: Tensor, sigma: float, s: float = 0.5) -> Tensor:
     """The U-Net's function, from its weights."""
     total = sigma**2 + s**2
     embedding = network.embedding(torch.full((len(x),), math.log(sigma) / 4, dtype=x.dtype, device=x.device))
-    h = network.stem(x / math.sqrt(total))
+    h: Tensor = network.stem(x / math.sqrt(total))
     skips = [h]
     for stage in network.down:
         for block in stage:
@@ -603,7 +606,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.quick:
         path = Path(__file__).parent / "results" / f"update-{device.type}.json"
         clock = "thread time" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall clock"
-        head = {"device": device.type, "steps": N, "dtype": "float32", "clock": clock, "threads": torch.get_num_threads()}
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        head = {"device": device.type, "steps": N, "dtype": "float32", "clock": clock, "cores": cores}
         path.write_text(json.dumps({**head, "hardware": hardware(), "sizes": sizes, "cosines": quality}, indent=1) + "\n")
     missed = [f"{found['n']}²: {line}" for found in sizes for line in shortfalls(found["rows"])]
     print("\n" + ("\n".join(missed) or "every target is met"))

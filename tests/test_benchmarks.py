@@ -1,5 +1,5 @@
-"""benchmarks/update.py at a tiny size.  Its plain loop shares nothing with the package but weights and reward: its gradient is an
-independent check of network, sampler, chain and strategy at once."""
+"""benchmarks/update.py at a tiny size.  Its plain loop shares nothing with the package but weights and reward: its gradient is
+an independent check of network, sampler, chain and strategy at once."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ spec = importlib.util.spec_from_file_location("update", BENCHMARKS / "update.py"
 U = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(U)
 PROBLEM = pirf.problems.poisson(8)
-U.N = 6  # the mechanism is that of 20 steps
+U.N = 5  # the mechanism is that of 20 steps
 WATCH = U.Watch(torch.device("cpu"))
 
 

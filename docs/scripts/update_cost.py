@@ -8,11 +8,11 @@ ROOT = Path(__file__).parents[2] / "benchmarks"
 table = runpy.run_path(str(ROOT / "update.py"))["table"]
 for path in sorted((ROOT / "results").glob("update-*.json")):
     found = json.loads(path.read_text())
-    print(f"**{found['device'].upper()}** ({found['hardware']}), {found['dtype']}, N = {found['steps']}, {found['clock']}.\n")
+    where = f"{found['hardware']}, {found['cores']} core(s) in use"
+    print(f"**{found['device'].upper()}** ({where}), {found['dtype']}, N = {found['steps']}, {found['clock']}.\n")
     for size in found["sizes"]:
-        print(
-            f"{size['n']}², batch {size['batch']}, {size['parameters'] / 1e6:.2f} M parameters, medians of {size['turns']} turn(s):\n"
-        )
+        millions, turns = size["parameters"] / 1e6, size["turns"]
+        print(f"{size['n']}², batch {size['batch']}, {millions:.2f} M parameters, medians of {turns} turn(s):\n")
         print(table(size, found["cosines"]), end="\n\n")
     for name, cosine in found["cosines"].items():
         if "batch" in name or "update" in name:

@@ -135,7 +135,7 @@ class _Block(nn.Module):
 
     def _conv0(self, h: Tensor, shift: Tensor) -> Tensor:
         """Resample, convolve, add ``shift``: as a part of the bias where all samples share their level."""
-        weight, bias, shared = self.conv0.weight, self.conv0.bias, len(shift) == 1
+        weight, bias, shared = self.conv0.weight, cast(Tensor, self.conv0.bias), len(shift) == 1
         bias = bias + shift[0] if shared else bias
         if self.resample.direction > 0:
             # 3×3 on pixels that are doubled is 4×4 between the pixels, each tap the sum of those that meet the same pixel.

@@ -39,6 +39,19 @@ def test_checkpointed_is_plain_bit_for_bit(kind, segments):
         assert torch.equal(a, b)
 
 
+def test_as_many_segments_as_steps_recompute_one_evaluation_at_a_time():
+    """The backward pass asks for them one by one, the last first; of a longer segment it makes all from its start."""
+    network, asked = Tiny(), []
+    plain = network.encode
+    network.encode = lambda x, c_noise, condition, last: asked.append(float(c_noise[0])) or plain(x, c_noise, condition, last)
+    gradients(Full(segments=8), network, Heun(steps=8))
+    assert len(asked) == 2 * 15
+    assert asked[15:] == asked[14::-1]
+    asked.clear()
+    gradients(Full(segments=4), network, Heun(steps=8))
+    assert asked[15:18] == asked[12:15]
+
+
 @pytest.mark.parametrize("kind", [Heun, Multistep])
 def test_checkpointed_is_plain_on_a_unet(kind):
     network, sampler = tiny_unet(), kind(steps=3)
