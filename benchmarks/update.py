@@ -515,14 +515,16 @@ def measure(n: int, device: torch.device, options: argparse.Namespace) -> dict[s
     for row in rows:
         beside = f"released, K={row.beside}"
         counted = not options.quick or any(row.name == name for name, column, _ in TARGETS if column == "saved")
-        kept, flops = saved(row) if counted or row.name == "LastSteps(1)" else (None, math.nan)
+        # torch's counter cannot follow a backward pass inside the loss.
+        countable = not row.name.startswith("Adjoint") and (counted or row.name == "LastSteps(1)")
+        kept, flops = saved(row) if countable else (None, math.nan)
         line: dict[str, Any] = {"row": row.name, "beside": beside}
         line |= {part: median(turn[part] for turn in taken[row.name]) for part in PARTS}
         line["total"] = median(totals[row.name])
         line["ratio"] = median(a / b for a, b in zip(totals[beside], totals[row.name], strict=False))
         # What a checkpoint recomputes is saved out of the hooks' sight.
-        line["saved"] = None if row.name.startswith(("Full", "Adjoint")) else kept
-        line["share"] = None if row.share > 1 else flops / line["total"] / rate
+        line["saved"] = None if row.name.startswith("Full") else kept
+        line["share"] = None if row.share > 1 or math.isnan(flops) else flops / line["total"] / rate
         line["gap"] = angle(gradients[row.name], gradients[beside])[1]
         table.append(line)
     sizes = {"n": n, "batch": batch, "parameters": sum(p.numel() for p in base.parameters()), "convolution": rate}
@@ -574,9 +576,9 @@ def table(found: Mapping[str, Any], quality: Mapping[str, float]) -> str:
         if "total" not in row:
             continue
         megabytes = ["—" if row.get(key) is None else f"{row[key] / 1e6:.0f}" for key in ("saved", "peak")]
-        share = "—" if row["share"] is None or math.isnan(row["share"]) else f"{row['share']:.2f}"
+        share = "—" if row["share"] is None else f"{row['share']:.2f}"
         cells = [row["row"], *(f"{row[part]:.3f}" for part in (*PARTS, "total")), f"×{row['ratio']:.2f}", *megabytes, share]
-        close = f"{quality[row['row']]:.5f}" if row["row"] in quality else "equal" if row["gap"] < 1e-3 else "—"
+        close = f"{quality[row['row']]:.5f}" if row["row"] in quality else "equal" if row["gap"] < 1e-4 else "—"
         lines.append("| " + " | ".join([*cells, close]) + " |")
     return "\n".join(lines)
 
