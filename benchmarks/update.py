@@ -20,11 +20,11 @@ import gc
 import json
 import math
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -227,8 +227,9 @@ def rows_of(
     quick: bool = False,
     compiled: bool = False,
     slow: bool = True,
+    only: str | None = None,
 ) -> list[Row]:
-    """All rows on one network; the plain ones come first."""
+    """All rows on one network, or one of them; the plain ones come first."""
     samples = NOISE[range(batch)]
     z = samples.fold("initial").normal(problem.shape, torch.float32, watch.device)
     heun = pirf.Heun(N)
@@ -248,6 +249,8 @@ def rows_of(
         )
 
     def plain(name: str, last: int, truncated: bool = False) -> None:
+        if only not in (None, name):
+            return
         model = copy.deepcopy(base)
         lay_out(model, torch.contiguous_format)
         trained = model.last_stages(1) if truncated else list(model.parameters())
@@ -264,6 +267,8 @@ def rows_of(
         autocast: bool = False,
         **more: Any,
     ) -> None:
+        if only not in (None, name):
+            return
         model = copy.deepcopy(base) if model is None else model
         options = {key: more.pop(key) for key in ("quick", "precision") if key in more}
         add(name, beside, lambda: loss(), model, strategy.trainable(model), **more)
@@ -367,6 +372,9 @@ def resident(field: str) -> int:
 
 def peak(row: Row, watch: Watch) -> int | None:
     """High-water mark of one update above what was there before: of the allocator on a GPU, of the resident set on Linux."""
+    for parameter in row.trained:
+        parameter.grad = torch.zeros_like(parameter)
+    row.optimizer.step()  # its state is there before, and stays
     gc.collect()
     if watch.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -381,6 +389,15 @@ def peak(row: Row, watch: Watch) -> int | None:
         return None
     parts(row, watch)
     return resident("VmHWM") - before
+
+
+def peak_elsewhere(name: str, n: int, batch: int) -> int | None:
+    """The peak of one row in a fresh process: in this one, what has been freed would be used again, and count as free."""
+    command = [sys.executable, __file__, "--device", "cpu", "--peak", name, "--size", str(n), "--batch", str(batch)]
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **threads})
+    found: int | None = json.loads(done.stdout)
+    return found
 
 
 def convolution_rate(n: int, batch: int, watch: Watch) -> float:
@@ -533,26 +550,16 @@ def measure(n: int, device: torch.device, options: argparse.Namespace) -> dict[s
 
 
 def add_peaks(found: dict[str, Any], quick: bool) -> None:
-    """After all timing: blocks that go back to the system make everything slower."""
+    """On the CPU one fresh process per row; ``quick``, the two rows that a target compares."""
     rows, watch = found.pop("again")
     known = {line["row"]: line for line in found["rows"]}
-    if quick:  # the two that a target compares
-        problem, few = pirf.problems.poisson(found["n"]), NOISE[range(found["batch"])]
-        base = network(found["n"], problem, watch.device)
-        trained, rows = list(base.parameters()), []
-        optimizer = torch.optim.Adam(trained, lr=0.0)
-        for name, strategy in (("LastSteps(1)", pirf.LastSteps(1)), (f"Full(segments={N})", pirf.Full(segments=N))):
-            loss = partial(_loss, strategy, Chain(pirf.Heun(N), base, few), problem, few)
-            rows.append(Row(name, 1, loss, trained, [""] * len(trained), optimizer))
-            if name not in known:
-                found["rows"].append(known.setdefault(name, {"row": name}))
-        peak(rows[0], watch)  # the first one also pays for what optimizer and libraries keep
-    for row in rows:
-        known[row.name]["peak"] = peak(row, watch)
-
-
-def _loss(strategy: GradientStrategy, chain: Chain, problem: Problem, samples: Noise) -> Tensor:
-    return strategy.loss(chain, problem.reward, samples).value
+    names = ("LastSteps(1)", f"Full(segments={N})") if quick else tuple(known)
+    for name in names:
+        if name not in known:
+            found["rows"].append(known.setdefault(name, {"row": name}))
+        here = next((row for row in rows if row.name == name), None)
+        on_cpu = watch.device.type == "cpu"
+        known[name]["peak"] = peak_elsewhere(name, found["n"], found["batch"]) if on_cpu else here and peak(here, watch)
 
 
 COLUMNS = (
@@ -592,12 +599,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--compile", action="store_true", help="a row with torch.compile; needs a C++ compiler and a minute")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--peak", help="print the peak memory of this row, at one size, and nothing else")
+    parser.add_argument("--batch", type=int, default=1, help="for --peak")
     options = parser.parse_args(arguments)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if options.quick:
-        options.size, options.repeats, options.seconds = [32], 3, 35.0
+        options.size, options.repeats, options.seconds = [32], 3, 25.0
     device = torch.device(options.device)
+    if options.peak is not None:
+        blocks_go_back()  # before anything is freed
+        problem, (n,) = pirf.problems.poisson(options.size[0]), options.size
+        (row,) = rows_of(problem, network(n, problem, device), options.batch, Watch(device), compiled=True, only=options.peak)
+        print(json.dumps(peak(row, Watch(device))))
+        return 0
     sizes = [measure(n, device, options) for n in options.size]
     quality = {} if options.quick else cosines()
     for found in sizes:
