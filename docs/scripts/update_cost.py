@@ -6,7 +6,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "benchmarks"
 table = runpy.run_path(str(ROOT / "update.py"))["table"]
-for path in sorted((ROOT / "results").glob("update-*.json")):
+paths = sorted((ROOT / "results").glob("update-*.json"))
+if not paths:
+    print("*No figures are kept yet: run the benchmark.*")
+for path in paths:
     found = json.loads(path.read_text())
     where = f"{found['hardware']}, {found['cores']} core(s) in use"
     print(f"**{found['device'].upper()}** ({where}), {found['dtype']}, N = {found['steps']}, {found['clock']}.\n")
