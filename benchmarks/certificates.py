@@ -49,9 +49,9 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def main(
-    problem: Annotated[list[str], typer.Option(help="names; all of the catalogue without it")] = [],  # noqa: B006
-    n: Annotated[list[int], typer.Option(help="sizes; 32, 64 and 128 without it")] = [],  # noqa: B006
-    largest: Annotated[bool, typer.Option(help="also Kolmogorov flow at 256, which takes a quarter of an hour")] = False,
+    problem: Annotated[list[str] | None, typer.Option(help="names; all of the catalogue without it")] = None,
+    n: Annotated[list[int] | None, typer.Option(help="sizes; 32, 64 and 128 without it")] = None,
+    largest: Annotated[bool, typer.Option(help="also Kolmogorov flow at 256, the dearest")] = False,
     again: Annotated[bool, typer.Option(help="anew, even where there is a certificate")] = False,
 ) -> None:
     """Certify what is missing, then print the table."""

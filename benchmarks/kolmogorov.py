@@ -129,14 +129,14 @@ def show(results: dict[str, Any]) -> None:
 
 
 def main(
-    n: Annotated[list[int], typer.Option(help="points per axis; repeat for several")] = [],  # noqa: B006
+    n: Annotated[list[int] | None, typer.Option(help="points per axis; repeat for several")] = None,
     trajectories: Annotated[int, typer.Option(help="in all, those in the file included")] = 32,
     seconds: Annotated[float, typer.Option(help="start no trajectory after this much processor time")] = 1500.0,
 ) -> None:
     """Measure what is missing, then print the table."""
     torch.set_num_threads(1)
     results = load()
-    for size in n:
+    for size in n or ():
         problem = pirf.problems.kolmogorov(size, reynolds=REYNOLDS.get(size))
         assert isinstance(problem.reward, pirf.Kolmogorov)
         entry = results.setdefault(str(size), {"reynolds": problem.reward.reynolds, "trajectories": []})

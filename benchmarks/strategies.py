@@ -126,13 +126,13 @@ def handover(
     low, high = (1e-4, 1e-1) if muon else (1e-5, 1e-2)
 
     def recipe(bench: Bench) -> Recipe:
-        options = {
+        options: dict[str, dict[str, Any]] = {
             "": {},
             "channels": {"channels": bench.problem.solved},
             "floor": {"channels": bench.problem.solved, "floor": 2.0},
             "reads": {"channels": bench.problem.solved, "floor": 2.0, "reads": bench.problem.given},
-        }[split]
-        model = pirf.Handover.split(bench.base, SAMPLER.before_last(tail), **options)  # type: ignore[arg-type]
+        }
+        model = pirf.Handover.split(bench.base, SAMPLER.before_last(tail), **options[split])
         plain = {"sampler": SAMPLER, "prefix": QUICK, "gradient": gradient, "batch": 8}
         return {"denoiser": model, "reward": bench.reward(reward), **plain, **more}
 
@@ -220,11 +220,11 @@ def figures(bench: Bench, model: pirf.Denoiser, samples: int, seed: int) -> dict
 
 
 def attempt(
-    bench: Bench, recipe: Recipe, limit: Mapping[str, float], pool: int, samples: int, seed: int, held_out: int
+    bench: Bench, recipe: Recipe, limit: Mapping[str, Any], pool: int, samples: int, seed: int, held_out: int
 ) -> dict[str, Any]:
     """Tune, sample, measure; a run that ends in NaN says so instead."""
     try:
-        tuned = pirf.finetune(**recipe, **limit, pool=pool, seed=seed, progress=False)  # type: ignore[arg-type]
+        tuned = pirf.finetune(**recipe, **limit, pool=pool, seed=seed, progress=False)
     except pirf.NumericalError as error:
         return {"failed": str(error)}
     cost = {"updates": len(tuned.history), "tuning_seconds": tuned.history[-1]["seconds"]}

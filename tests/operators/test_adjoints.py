@@ -103,8 +103,8 @@ def test_second_derivatives(case):
     for f in (ours, plain):
         leaf, weight = x.clone().requires_grad_(), w.clone().requires_grad_()
         (first,) = torch.autograd.grad(f(leaf).square(), leaf, weight, create_graph=True)
-        pullback = lambda y, f=f: torch.func.vjp(f, y)[1](w)[0]  # noqa: E731
-        found.append((*torch.autograd.grad(first, (leaf, weight), u), torch.func.jvp(pullback, (x,), (v,))[1]))
+        pulled = torch.func.jvp(lambda y, f=f: torch.func.vjp(f, y)[1](w)[0], (x,), (v,))[1]
+        found.append((*torch.autograd.grad(first, (leaf, weight), u), pulled))
     for mine, true in zip(*found, strict=True):
         equal(mine, true)
 
@@ -168,8 +168,13 @@ def test_an_unknown_boundary_gets_no_rule():
 
 def test_the_mechanism_on_a_square_and_a_scaling():
     x, v, w = (normal(3, seed=k) for k in range(3))
-    square = lambda y: smooth(y, lambda z: z * z, lambda z, t: 2 * z * t, lambda z, t: 2 * z * t)  # noqa: E731
-    halved = lambda y: affine(y, lambda z: z / 2 + 1, lambda t: t / 2, lambda t: t / 2)  # noqa: E731
+
+    def square(y):
+        return smooth(y, lambda z: z * z, lambda z, t: 2 * z * t, lambda z, t: 2 * z * t)
+
+    def halved(y):
+        return affine(y, lambda z: z / 2 + 1, lambda t: t / 2, lambda t: t / 2)
+
     for f, value, slope in ((square, x * x, 2 * x), (halved, x / 2 + 1, torch.full_like(x, 0.5))):
         assert torch.equal(f(x), value)
         assert_close(torch.func.jvp(f, (x,), (v,))[1], slope * v)
