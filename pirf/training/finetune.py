@@ -96,11 +96,11 @@ def finetune(
     graded = gradient.first_graded(chain)  # refuses what the chain cannot give, before anything is computed
     first = first_trained(chain)
     stored = 0 < first < chain.steps
-    if stored and replay > 1:
+    if replay > 1 and (stored or graded == 0):
         raise InputError(
-            "replay is for weights that the prefix shares",
-            got=f"replay={replay} with a handover",
-            why="the states of a frozen base are stored once and for all",
+            "replay needs a prefix that is made by trained weights",
+            got=f"replay={replay} with " + ("a handover" if stored else f"{gradient!r}, which grades every step"),
+            why="the states of a frozen base are stored once and for all" if stored else "there is no prefix to use again",
             hint="replay=1",
         )
     if stored:
@@ -118,7 +118,7 @@ def finetune(
         rollout, before = step // replay, chain.tally.evaluations
         samples = _pool_order(seed, step, batch, pool) if stored else range(rollout * batch, (rollout + 1) * batch)
         noise, current = Noise(seed).fold("update", rollout)[samples], chain
-        if replay > 1 and graded > 0:
+        if replay > 1:
             if recent is None or step % replay == 0:
                 recent = Prefixes.compute(chain, graded, noise, batch, features=0, progress=False)
             current = attrs.evolve(chain, prefixes=recent)

@@ -209,9 +209,11 @@ def test_replay_makes_several_updates_on_the_states_of_one_prefix():
     assert seen[0][0] == seen[2][0] != seen[3][0]
 
 
-def test_replay_is_not_for_stored_states():
-    with pytest.raises(InputError, match="for weights that the prefix shares: got replay=2 with a handover"):
+def test_replay_without_a_prefix_of_trained_weights_is_refused():
+    with pytest.raises(InputError, match="made by trained weights: got replay=2 with a handover"):
         call(Handover.split(Tiny(), SAMPLER.before_last(1)), Quadratic(0.4), replay=2)
+    with pytest.raises(InputError, match=r"made by trained weights: got replay=2 with Full\(.*\), which grades every step"):
+        call(Tiny(), Quadratic(0.4), gradient=Full(), replay=2)
 
 
 # Stopping, resuming, refusing.
