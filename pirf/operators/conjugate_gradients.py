@@ -6,6 +6,7 @@ A sample stops by itself, so that its solution does not depend on its batch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from pirf.errors import InputError, NumericalError
 from pirf.tensors import Field
 
-__all__ = ["conjugate_gradients"]
+__all__ = ["as_one_operator", "conjugate_gradients"]
 
 _RELATIVE = {torch.float64: 1e-12, torch.float32: 1e-6}  # of the right side; rounding allows no more
 _ITERATIONS = 2000
@@ -53,3 +54,31 @@ def conjugate_gradients(
         f"conjugate gradients did not converge in {_ITERATIONS} iterations: "
         f"coefficients from {float(coefficient.min()):.3g} to {float(coefficient.max()):.3g}; raise their lower bound"
     )
+
+
+def as_one_operator(name: str, case: str, solve: Callable[..., Tensor], into_coefficient: Callable[..., Tensor]) -> Any:
+    """``solve(coefficient, f, *case)`` for a compiler: iterations depend on the data, so that a graph holds them as one node.
+
+    ``case`` declares the arguments after the two fields, tensors apart.  The matrix is symmetric: the gradient in f is a
+    solve again, μ, and ``into_coefficient(coefficient, u, μ, *case)`` that of ⟨μ, A u⟩, which enters with a minus.
+    """
+    whole: Any = torch.library.custom_op(
+        name,
+        lambda coefficient, f, *rest: solve(coefficient, f, *rest).contiguous(),
+        mutates_args=(),
+        schema=f"(Tensor coefficient, Tensor f, {case}) -> Tensor",
+    )
+
+    def remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        coefficient, _, *ctx.case = inputs
+        ctx.save_for_backward(coefficient, output)
+
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
+        coefficient, u = ctx.saved_tensors
+        mu = whole(coefficient, weight, *ctx.case)
+        first = -into_coefficient(coefficient, u, mu, *ctx.case) if ctx.needs_input_grad[0] else None
+        return first, mu, *[None] * len(ctx.case)
+
+    whole.register_fake(lambda coefficient, f, *rest: torch.empty_like(f, memory_format=torch.contiguous_format))
+    whole.register_autograd(backward, setup_context=remember)
+    return whole

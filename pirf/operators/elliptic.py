@@ -24,7 +24,7 @@ from torch import Tensor
 from pirf.errors import InputError
 from pirf.grids import Axis, Grid
 from pirf.operators.boundary import Boundary, Dirichlet, Neumann, Periodic, homogeneous
-from pirf.operators.conjugate_gradients import conjugate_gradients
+from pirf.operators.conjugate_gradients import as_one_operator, conjugate_gradients
 from pirf.operators.transforms import solve_dirichlet, solve_neumann
 from pirf.operators.volumes import adjoint, coefficient_derivative, flux_divergence, local_mean
 from pirf.tensors import Field
@@ -96,35 +96,6 @@ class _Inverse(torch.autograd.Function):
 
 _inverse: Callable[..., Tensor] = _Inverse.apply
 
-# The same for a compiler: the number of iterations depends on the data, so that a graph can hold the solve as one operator
-# only, whose arguments are tensors and numbers.
-_opaque: Any = torch.library.custom_op(
-    "pirf::solve_flux_divergence",
-    lambda a, f, extents, walls: _solve(a, f, *_case(a, extents, walls)).contiguous(),
-    mutates_args=(),
-    schema="(Tensor a, Tensor f, float[] extents, bool walls) -> Tensor",
-)
-
-
-def _like_the_right_side(a: Tensor, f: Tensor, extents: list[float], walls: bool) -> Tensor:
-    return torch.empty_like(f, memory_format=torch.contiguous_format)
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    a, _, ctx.extents, ctx.walls = inputs
-    ctx.save_for_backward(a, output)
-
-
-def _backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
-    a, u = ctx.saved_tensors
-    mu = _opaque(a, weight, ctx.extents, ctx.walls)
-    into_a, _ = adjoint(a, u, mu, *_case(a, ctx.extents, ctx.walls), (ctx.needs_input_grad[0], False))
-    return None if into_a is None else -into_a, mu, None, None
-
-
-_opaque.register_fake(_like_the_right_side)
-_opaque.register_autograd(_backward, setup_context=_remember)
-
 
 def _case(a: Tensor, extents: list[float], walls: bool) -> tuple[Grid, Boundary]:
     grid = Grid(tuple(Axis(n, extent) for n, extent in zip(a.shape[2:], extents, strict=True)))
@@ -160,3 +131,17 @@ def _root(a: Tensor, grid: Grid, boundary: Boundary) -> Tensor:
     lowest = sum((math.pi / axis.extent) ** 2 for axis in grid.axes)
     adapted = 1 + potential.abs().amax((1, 2, 3), keepdim=True) / lowest
     return torch.where(contrast < adapted, torch.ones_like(root), root)
+
+
+def _into_a(a: Tensor, u: Tensor, mu: Tensor, extents: list[float], walls: bool) -> Tensor:
+    gradient, _ = adjoint(a, u, mu, *_case(a, extents, walls), (True, False))
+    assert gradient is not None
+    return gradient
+
+
+_opaque = as_one_operator(
+    "pirf::solve_flux_divergence",
+    "float[] extents, bool walls",
+    lambda a, f, extents, walls: _solve(a, f, *_case(a, extents, walls)),
+    _into_a,
+)

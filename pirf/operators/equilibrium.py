@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pirf.grids import Axis, Grid
-from pirf.operators.conjugate_gradients import conjugate_gradients
+from pirf.operators.conjugate_gradients import as_one_operator, conjugate_gradients
 from pirf.operators.elements import adjoint, solve_homogeneous, stress_divergence
 from pirf.tensors import Field
 
@@ -66,36 +66,6 @@ class _Inverse(torch.autograd.Function):
 
 _inverse: Callable[..., Tensor] = _Inverse.apply
 
-# The same for a compiler: the number of iterations depends on the data, so that a graph can hold the solve as one operator
-# only, whose arguments are tensors and numbers.
-_opaque: Any = torch.library.custom_op(
-    "pirf::solve_stress_divergence",
-    lambda modulus, f, extents, ratio: _solve(modulus, f, _periodic(modulus, extents), ratio).contiguous(),
-    mutates_args=(),
-    schema="(Tensor modulus, Tensor f, float[] extents, float ratio) -> Tensor",
-)
-
-
-def _like_the_right_side(modulus: Tensor, f: Tensor, extents: list[float], ratio: float) -> Tensor:
-    return torch.empty_like(f, memory_format=torch.contiguous_format)
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    modulus, _, ctx.extents, ctx.ratio = inputs
-    ctx.save_for_backward(modulus, output)
-
-
-def _backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
-    modulus, u = ctx.saved_tensors
-    mu = _opaque(modulus, weight, ctx.extents, ctx.ratio)
-    grid = _periodic(modulus, ctx.extents)
-    into_modulus, _ = adjoint(modulus, u, mu, grid, ctx.ratio, (0.0, 0.0, 0.0), (ctx.needs_input_grad[0], False))
-    return None if into_modulus is None else -into_modulus, mu, None, None
-
-
-_opaque.register_fake(_like_the_right_side)
-_opaque.register_autograd(_backward, setup_context=_remember)
-
 
 def _periodic(modulus: Tensor, extents: list[float]) -> Grid:
     return Grid(tuple(Axis(n, extent, "periodic") for n, extent in zip(modulus.shape[2:], extents, strict=True)))
@@ -115,3 +85,17 @@ def _around_nodes(modulus: Tensor) -> Tensor:
     """The mean over the four elements at each node."""
     pairs = modulus + modulus.roll(1, 2)
     return (pairs + pairs.roll(1, 3)) / 4
+
+
+def _into_modulus(modulus: Tensor, u: Tensor, mu: Tensor, extents: list[float], ratio: float) -> Tensor:
+    gradient, _ = adjoint(modulus, u, mu, _periodic(modulus, extents), ratio, (0.0, 0.0, 0.0), (True, False))
+    assert gradient is not None
+    return gradient
+
+
+_opaque = as_one_operator(
+    "pirf::solve_stress_divergence",
+    "float[] extents, float ratio",
+    lambda modulus, f, extents, ratio: _solve(modulus, f, _periodic(modulus, extents), ratio),
+    _into_modulus,
+)
