@@ -39,7 +39,7 @@ _REYNOLDS = (0.0, 100.0, 200.0, 500.0, 1000.0)  # what so many points resolve
 _MEASURED_AT = (50.0, 100.0, 200.0, 500.0, 1000.0)
 _S = (4.5, 26.0, 70.0, 200.0, 380.0)  # ⟨ω_t²⟩ there
 _FLOOR = (2.5e-09, 7.8e-06, 0.0016, 0.2, 3.2)  # mean square of the Lobatto residual on truth there
-_WORST = 55.0  # times that: beyond it lie 3 of 100,000 samples, for turbulence is intermittent
+_WORST = 55.0  # times that: median + 4σ of the log-normal law that the same script fits, for turbulence is intermittent
 
 
 def kolmogorov(n: int = 32, reynolds: float | None = None, form: Form | None = None) -> Problem:
