@@ -4,6 +4,8 @@
 ``benchmarks/results/update-<cpu|cuda>.json``.  ``--quick`` takes 32² and half the batch, finishes within a minute on two cores
 and exits with 1 where a ratio of ``TARGETS`` falls short.
 
+A run replaces the sizes it measures.  How good the gradients of the approximate rows are is ``benchmarks/cosines.py``'s matter.
+
 The plain loop and its network are written here once more, from their description and with nothing of the package but the
 weights and the reward: Heun with N = 20, the first N − K steps without gradient, the last K with, float32, default memory
 layout.  Its gradient is what all others are compared with.  Rows are measured in turn, in one process; ratios are medians
@@ -26,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 from unittest.mock import patch
 
@@ -46,6 +48,7 @@ from pirf.problems import Problem
 from pirf.samplers import Chain, Sampler
 from pirf.training.prefixes import Prefixes
 
+RESULTS = Path(__file__).parent / "results"
 N = 20
 # Batch and options: 1.75, 7.0 and 54.4 million parameters.  Only the last is the released network; the smaller ones have its
 # blocks, norms and attention at 16², two blocks a level, and a first level that is as wide as the stem.
@@ -224,12 +227,11 @@ def rows_of(
     batch: int,
     watch: Watch,
     *,
-    quick: bool = False,
+    few: bool = False,
     compiled: bool = False,
-    slow: bool = True,
     only: str | None = None,
 ) -> list[Row]:
-    """All rows on one network, or one of them; the plain ones come first."""
+    """All rows on one network, the few that have targets, or one; the plain ones come first."""
     samples = NOISE[range(batch)]
     z = samples.fold("initial").normal(problem.shape, torch.float32, watch.device)
     heun = pirf.Heun(N)
@@ -304,7 +306,7 @@ def rows_of(
     ours("Handover, stored, K=2", 2, two, model=split(2), stored=0)
     ours("Handover, stored, K=1, last stage", 1, pirf.LayerTruncated(one), model=split(1), stored=0)
     ours("Handover, stored, K=1, last stage, features", 1, pirf.LayerTruncated(one), model=split(1), stored=2**33)
-    if quick:
+    if few:
         return rows
     plain("released, K=1, last stage", 1, truncated=True)
     ours("LastSteps(1), bfloat16 prefix", 1, one, **half)
@@ -325,13 +327,12 @@ def rows_of(
     ours("LastSteps(1), low rank 4", 1, one, model=low_rank(base, 4))
     ours("LowVariance(2)", 1, pirf.LowVariance(2))
     ours("OneStep(5)", 1, pirf.OneStep(5))
-    if slow:
-        depth = pirf.RandomSteps().draw(Chain(heun, base, samples))
-        ours(f"RandomSteps, K={depth}", 1, pirf.RandomSteps(), slow=True)
-        ours("Windows(4), coarsest", 1, pirf.Windows(4), slow=True)
-        ours("Windows(4), finest", 1, pirf.Windows(4, window=3), slow=True)
-        ours("AdjointMatching", 1, pirf.AdjointMatching(), sampler=pirf.Ancestral(N), slow=True)
-        ours(f"Full(segments={N})", 1, pirf.Full(segments=N), slow=True)
+    depth = pirf.RandomSteps().draw(Chain(heun, base, samples))
+    ours(f"RandomSteps, K={depth}", 1, pirf.RandomSteps(), slow=True)
+    ours("Windows(4), coarsest", 1, pirf.Windows(4), slow=True)
+    ours("Windows(4), finest", 1, pirf.Windows(4, window=3), slow=True)
+    ours("AdjointMatching", 1, pirf.AdjointMatching(), sampler=pirf.Ancestral(N), slow=True)
+    ours(f"Full(segments={N})", 1, pirf.Full(segments=N), slow=True)
     return rows
 
 
@@ -415,64 +416,13 @@ def convolution_rate(n: int, batch: int, watch: Watch) -> float:
     return best
 
 
-def angle(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> tuple[float, float]:
-    """Cosine and relative distance of gradient ``a`` from ``b``, over the weights that both have."""
+def gap(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
+    """Relative distance of gradient ``a`` from ``b``, over the weights that both have."""
     keys = [key for key in a if key in b]
     if not keys:
-        return math.nan, math.nan
+        return math.nan
     x, y = (torch.cat([g[key].double().cpu().flatten() for key in keys]) for g in (a, b))
-    return float(x @ y / (x.norm() * y.norm())), float((x - y).norm() / y.norm())
-
-
-# The quality of approximate gradients, on a trained network.
-
-
-def cosines(batch: int = 16) -> dict[str, float]:
-    """Cosine with the exact gradient of the shipped Poisson 32² model (no trained network of the released size exists here)."""
-    problem, heun = pirf.problems.poisson(32), pirf.Heun(N)
-    model = pirf.load("poisson-32")
-    trained = dict(model.named_parameters())
-
-    def gradient(strategy: GradientStrategy, samples: Noise, autocast: bool = False, **options: Any) -> dict[str, Tensor]:
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            value = strategy.loss(Chain(heun, model, samples, **options), problem.reward, samples).value
-        found = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
-        return {key: g for key, g in zip(trained, found, strict=True) if g is not None}
-
-    out: dict[str, float] = {}
-    samples = NOISE[range(batch)]
-    cheap: dict[str, Any] = {"quick": pirf.Multistep(N)}
-    half: dict[str, Any] = {"precision": torch.bfloat16}
-    for last in (1, 2):
-        strategy = pirf.LastSteps(last)
-        exact = gradient(strategy, samples)
-        options = {"Multistep prefix": cheap, "bfloat16 prefix": half, "Multistep and bfloat16 prefix": {**cheap, **half}}
-        for name, changed in options.items():
-            out[f"LastSteps({last}), {name}"] = angle(gradient(strategy, samples, **changed), exact)[0]
-        out[f"LastSteps({last}), bfloat16 throughout"] = angle(gradient(strategy, samples, True, **half), exact)[0]
-        for fewer in (8, 4):
-            out[f"LastSteps({last}), batch {fewer} of {batch}"] = angle(gradient(strategy, samples[range(fewer)]), exact)[0]
-    path = pirf.LayerTruncated(pirf.LastSteps(2), state_path="preconditioner")
-    last_stage = gradient(pirf.LayerTruncated(pirf.LastSteps(2)), samples)
-    names = {id(p): key for key, p in trained.items()}
-    kept = {names[id(p)] for p in model.last_stages(1)}
-    truncated = {key: g for key, g in last_stage.items() if key in kept}
-    out["LayerTruncated(LastSteps(2)), preconditioner path"] = angle(gradient(path, samples), truncated)[0]
-    # Replay: the states of update 0, three updates of Adam later.
-    one = pirf.LastSteps(1)
-    chain = Chain(heun, model, samples)
-    stale = Prefixes.compute(chain, N - 1, samples, batch, features=0, progress=False)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    for update in range(1, 4):
-        for key, g in gradient(one, samples, prefixes=stale).items():
-            trained[key].grad = g
-        optimizer.step()
-        optimizer.zero_grad()
-        out[f"LastSteps(1), replay=4, update {update + 1}"] = angle(
-            gradient(one, samples, prefixes=stale), gradient(one, samples)
-        )[0]
-    out["LastSteps(1), replay=4"] = out["LastSteps(1), replay=4, update 4"]
-    return out
+    return float((x - y).norm() / y.norm())
 
 
 # Targets and tables.
@@ -511,8 +461,8 @@ def measure(n: int, device: torch.device, options: argparse.Namespace) -> dict[s
     problem, watch = pirf.problems.poisson(n), Watch(device)
     batch = NETWORKS[n][0] // 2 if options.quick else NETWORKS[n][0]
     base = network(n, problem, device)
-    slow = n < 128 or device.type == "cuda"
-    rows = rows_of(problem, base, batch, watch, quick=options.quick, compiled=options.compile, slow=slow)
+    few = options.quick or (n == 128 and device.type == "cpu")
+    rows = rows_of(problem, base, batch, watch, few=few, compiled=options.compile)
     taken: dict[str, list[dict[str, float]]] = {row.name: [] for row in rows}
     gradients: dict[str, dict[str, Tensor]] = {}
     began = time.perf_counter()
@@ -542,10 +492,17 @@ def measure(n: int, device: torch.device, options: argparse.Namespace) -> dict[s
         # What a checkpoint recomputes is saved out of the hooks' sight.
         line["saved"] = None if row.name.startswith("Full") else kept
         line["share"] = None if row.share > 1 or math.isnan(flops) else flops / line["total"] / rate
-        line["gap"] = angle(gradients[row.name], gradients[beside])[1]
+        line["gap"] = gap(gradients[row.name], gradients[beside])
         table.append(line)
-    sizes = {"n": n, "batch": batch, "parameters": sum(p.numel() for p in base.parameters()), "convolution": rate}
+    sizes: dict[str, Any] = {
+        "n": n,
+        "batch": batch,
+        "parameters": sum(p.numel() for p in base.parameters()),
+        "convolution": rate,
+    }
     sizes["last_stage"] = sum(p.numel() for p in base.last_stages(1))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    sizes |= {"hardware": hardware(), "threads": torch.get_num_threads(), "cores": cores}
     return {**sizes, "turns": len(totals["LastSteps(1)"]), "rows": table, "again": (rows, watch)}
 
 
@@ -577,7 +534,8 @@ COLUMNS = (
 )
 
 
-def table(found: Mapping[str, Any], quality: Mapping[str, float]) -> str:
+def table(found: Mapping[str, Any], quality: Mapping[str, Sequence[float]]) -> str:
+    """``quality``: cosines by row, from ``benchmarks/cosines.py``."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     for row in found["rows"]:
         if "total" not in row:
@@ -585,7 +543,7 @@ def table(found: Mapping[str, Any], quality: Mapping[str, float]) -> str:
         megabytes = ["—" if row.get(key) is None else f"{row[key] / 1e6:.0f}" for key in ("saved", "peak")]
         share = "—" if row["share"] is None else f"{row['share']:.2f}"
         cells = [row["row"], *(f"{row[part]:.3f}" for part in (*PARTS, "total")), f"×{row['ratio']:.2f}", *megabytes, share]
-        close = f"{quality[row['row']]:.5f}" if row["row"] in quality else "equal" if row["gap"] < 1e-4 else "—"
+        close = f"{mean(quality[row['row']]):.3f}" if row["row"] in quality else "equal" if row["gap"] < 1e-4 else "—"
         lines.append("| " + " | ".join([*cells, close]) + " |")
     return "\n".join(lines)
 
@@ -613,19 +571,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (row,) = rows_of(problem, network(n, problem, device), options.batch, Watch(device), compiled=True, only=options.peak)
         print(json.dumps(peak(row, Watch(device))))
         return 0
-    sizes = [measure(n, device, options) for n in options.size]
-    quality = {} if options.quick else cosines()
-    for found in sizes:
+    path = RESULTS / f"update-{device.type}.json"
+    known = json.loads(path.read_text())["sizes"] if path.exists() else []
+    sizes = []
+    for n in options.size:
+        found = measure(n, device, options)
         add_peaks(found, options.quick)
-    for found in sizes:
-        print(f"\n{found['n']}², batch {found['batch']}, {found['parameters'] / 1e6:.2f} M parameters\n")
-        print(table(found, quality))
-    if not options.quick:
-        path = Path(__file__).parent / "results" / f"update-{device.type}.json"
-        clock = "thread time" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall clock"
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        head = {"device": device.type, "steps": N, "dtype": "float32", "clock": clock, "cores": cores}
-        path.write_text(json.dumps({**head, "hardware": hardware(), "sizes": sizes, "cosines": quality}, indent=1) + "\n")
+        print(f"\n{n}², batch {found['batch']}, {found['parameters'] / 1e6:.2f} M parameters\n\n{table(found, {})}")
+        sizes.append(found)
+        if not options.quick:
+            known = sorted([kept for kept in known if kept["n"] != n] + [found], key=lambda size: int(size["n"]))
+            path.write_text(
+                json.dumps({"device": device.type, "steps": N, "dtype": "float32", "sizes": known}, indent=1) + "\n"
+            )
     missed = [f"{found['n']}²: {line}" for found in sizes for line in shortfalls(found["rows"])]
     print("\n" + ("\n".join(missed) or "every target is met"))
     return 1 if missed and options.quick else 0
