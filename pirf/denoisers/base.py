@@ -6,9 +6,10 @@ A :class:`Denoiser` knows its preconditioning, its stages and its scaling, and n
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +107,9 @@ def lay_out(module: nn.Module, memory_format: torch.memory_format) -> None:
             parameter.data = parameter.data.contiguous(memory_format=memory_format)
 
 
+S = TypeVar("S", bound="Staged")
+
+
 class Staged(Denoiser):
     """A denoiser that names its stages and can stop between two of them: forward = head ∘ trunk."""
 
@@ -132,9 +136,18 @@ class Staged(Denoiser):
 
     def last_stages(self, count: int) -> list[nn.Parameter]:
         """The parameters of the last ``count`` stages."""
-        self._check_stages(count)
         ours = {id(p) for p in self.tunable()}
-        return [p for name in self.stages[-count:] for p in self.stage_parameters(name) if id(p) in ours]
+        return [p for p in self.end_parameters(count) if id(p) in ours]
+
+    def end_parameters(self, count: int) -> list[nn.Parameter]:
+        """All parameters of the last ``count`` stages, frozen ones as well."""
+        self._check_stages(count)
+        return [p for name in self.stages[-count:] for p in self.stage_parameters(name)]
+
+    def branch(self: S, count: int) -> S:
+        """A copy of the last ``count`` stages on this network's own trunk: all other parameters are the same objects."""
+        copied = {id(p) for p in self.end_parameters(count)}
+        return copy.deepcopy(self, {id(p): p for p in self.parameters() if id(p) not in copied})
 
     def frozen_trunk(self, count: int, exact: bool = True) -> Denoiser:
         """The trunk out of the graph: whenever the incoming state carries no gradient or, not ``exact``, always."""

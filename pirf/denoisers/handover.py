@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pirf.denoisers.base import Denoiser
+from pirf.denoisers.base import Denoiser, Staged
+from pirf.denoisers.tails import tail_of
 from pirf.errors import InputError
 from pirf.tensors import Condition, Field, Level
 
@@ -35,6 +36,9 @@ class Handover(Denoiser):
     ``floor`` asks the tuned network as at max(σ, floor).  At σ = 0.002 one unit of an EDM network's output moves the
     estimate by 0.002: a tuned last step could hardly repair an error larger than that.
 
+    With ``stages`` the tuned network is the base but for its last ``stages`` stages: the trunk is one, evaluated once for
+    both, and never trains.  Such a tail still counts as two evaluations, which is more than it takes.
+
     ``levels`` records the tail levels that ``tuned`` was trained on; a chain with other tail levels is refused.
     """
 
@@ -46,6 +50,7 @@ class Handover(Denoiser):
         channels: Sequence[int] | None = None,
         reads: Sequence[int] | None = None,
         floor: float = 0.0,
+        stages: int | None = None,
         levels: Sequence[float] | None = None,
     ) -> None:
         super().__init__(base.shape, base.scaling)
@@ -66,9 +71,9 @@ class Handover(Denoiser):
                 why="a channel that is written without being read would lose its state",
                 hint="channels=problem.solved, reads=problem.given",
             )
+        self.stages = stages
         # In a tuple, so that the networks are registered once: as base and as tuned.
-        plain = self.channels is None and not self.floor
-        self._tail = (tuned if plain else _Tail(base, tuned, self.channels, self.reads, self.floor),)
+        self._tail = (tail_of(base, tuned, self.channels, self.reads, self.floor, stages),)
 
     @classmethod
     def split(
@@ -78,13 +83,16 @@ class Handover(Denoiser):
         channels: Sequence[int] | None = None,
         reads: Sequence[int] | None = None,
         floor: float = 0.0,
+        stages: int | None = None,
     ) -> Handover:
-        """Start the tuned network as a copy of the base."""
-        return cls(base, copy.deepcopy(base), below, channels, reads, floor)
+        """Start the tuned network as a copy of the base, or of its last ``stages`` stages."""
+        tuned = base.branch(stages) if stages is not None and isinstance(base, Staged) else copy.deepcopy(base)
+        return cls(base, tuned, below, channels, reads, floor, stages)
 
     def extra_repr(self) -> str:
         """Where the hand is given over, and what the tail sees and writes."""
-        return f"below={self.below}, channels={self.channels}, reads={self.reads}, floor={self.floor}, levels={self.levels}"
+        options = ("below", "channels", "reads", "floor", "stages", "levels")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in options)
 
     def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
         """One evaluation outside a chain: every sample goes to the network that its level belongs to."""
@@ -125,62 +133,29 @@ class Handover(Denoiser):
 
     def tunable(self) -> list[nn.Parameter]:
         """The tuned network's."""
-        return self.tuned.tunable()
+        return self.tuned.tunable() if self.stages is None else self.tuned.last_stages(self.stages)
 
     def last_stages(self, count: int) -> list[nn.Parameter]:
         """The tuned network's."""
+        self._check_ends(count)
         return self.tuned.last_stages(count)
 
     def frozen_trunk(self, count: int, exact: bool = True) -> Denoiser:
-        """The same handover with the tuned network's trunk out of the graph."""
-        return Handover(
-            self.base, self.tuned.frozen_trunk(count, exact), self.below, self.channels, self.reads, self.floor, self.levels
-        )
+        """The same handover with the tuned network's trunk out of the graph; a shared one is, where that is exact."""
+        self._check_ends(count)
+        if self.stages is not None and exact:
+            return self
+        tuned = self.tuned.frozen_trunk(count, exact)
+        return Handover(self.base, tuned, self.below, self.channels, self.reads, self.floor, levels=self.levels)
 
-
-@final
-class _Tail(Denoiser):
-    """The tuned network as the options say: fed with ``reads``, asked at ``floor``, its estimate used in ``channels``."""
-
-    def __init__(
-        self, base: Denoiser, tuned: Denoiser, channels: tuple[int, ...] | None, reads: tuple[int, ...] | None, floor: float
-    ) -> None:
-        super().__init__(base.shape, base.scaling)
-        self.base, self.tuned, self.channels, self.reads, self.floor = base, tuned, channels, reads, floor
-
-    @property
-    def cost(self) -> int:
-        return self.tuned.cost + (self.base.cost if self.channels is not None else 0)
-
-    def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
-        mine = self.tuned(self._seen(x), sigma.clamp_min(self.floor), condition)
-        if self.channels is None:
-            return mine
-        with torch.set_grad_enabled(x.requires_grad and torch.is_grad_enabled()):
-            given = self.base(x, sigma, condition)
-        return torch.where(_mask(self.channels, x), mine, given)
-
-    def remember(self, x: Field, sigma: Level, condition: Condition | None = None) -> tuple[Tensor, ...]:
-        """The base's estimate, where it keeps some channels, and what the tuned network remembers."""
-        known = self.tuned.remember(self._seen(x), sigma.clamp_min(self.floor), condition)
-        if self.channels is None:
-            return known
-        with torch.no_grad():
-            return (self.base(x, sigma, condition), *known)
-
-    def recall(self, x: Field, sigma: Level, condition: Condition | None, known: tuple[Tensor, ...]) -> Field:
-        """The tuned network beside the base's stored estimate."""
-        mine = self.tuned.recall(self._seen(x), sigma.clamp_min(self.floor), condition, known[self.channels is not None :])
-        return mine if self.channels is None else torch.where(_mask(self.channels, x), mine, known[0])
-
-    def _seen(self, x: Field) -> Field:
-        return x if self.reads is None else torch.where(_mask(self.reads, x), x, 0)
-
-
-def _mask(channels: tuple[int, ...], x: Field) -> Tensor:
-    chosen = torch.zeros(x.shape[1], dtype=torch.bool, device=x.device)
-    chosen[list(channels)] = True
-    return chosen.reshape(-1, *[1] * (x.ndim - 2))
+    def _check_ends(self, count: int) -> None:
+        if self.stages is not None and count > self.stages:
+            raise InputError(
+                f"this handover has {self.stages} stage(s) of its own to train",
+                got=count,
+                why="the stages before them are the base's",
+                hint=f"LayerTruncated(inner, stages={self.stages}), or a handover with stages={count}",
+            )
 
 
 def _known(channels: Sequence[int] | None, shape: Sequence[int]) -> tuple[int, ...] | None:

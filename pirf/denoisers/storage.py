@@ -13,8 +13,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from pirf.denoisers.base import Denoiser
+from pirf.denoisers.base import Denoiser, Staged
 from pirf.denoisers.handover import Handover
 from pirf.denoisers.low_rank import merged
 from pirf.denoisers.unet import UNet
@@ -38,7 +39,7 @@ def save(model: Denoiser, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     card = {"format": FORMAT, "architecture": _describe(model), "facts": model.card, "history": _thinned(model.history)}
     save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()},
+        {name: tensor.detach().cpu().contiguous() for name, tensor in _stored(model).items()},
         folder / "weights.safetensors",
     )
     (folder / "card.json").write_text(json.dumps(card, indent=1))
@@ -53,7 +54,10 @@ def load(name: str | Path) -> Denoiser:
         if card["format"] != FORMAT:
             raise ValueError(f"the format is {card['format']!r}, not {FORMAT!r}")
         model = _build(card["architecture"])
-        model.load_state_dict(load_file(folder / "weights.safetensors"))
+        weights = load_file(folder / "weights.safetensors")
+        if missing := weights.keys() ^ _stored(model).keys():
+            raise ValueError(f"weights and card differ in {', '.join(sorted(missing))}")
+        model.load_state_dict(weights, strict=False)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
@@ -66,7 +70,17 @@ def load(name: str | Path) -> Denoiser:
     return model.eval()
 
 
-_HANDOVER = ("below", "channels", "reads", "floor", "levels")
+_HANDOVER = ("below", "channels", "reads", "floor", "stages", "levels")
+
+
+def _stored(model: Denoiser) -> dict[str, Tensor]:
+    """All weights, but a trunk that two networks share once."""
+    state: dict[str, Tensor] = model.state_dict()
+    if isinstance(model, Handover) and model.stages is not None and isinstance(model.tuned, Staged):
+        own = {id(p) for p in model.tuned.end_parameters(model.stages)}
+        shared = {f"tuned.{name}" for name, p in model.tuned.named_parameters() if id(p) not in own}
+        return {name: tensor for name, tensor in state.items() if name not in shared}
+    return state
 
 
 def _describe(model: Denoiser) -> dict[str, Any]:
@@ -88,8 +102,13 @@ def _build(architecture: Mapping[str, Any]) -> Denoiser:
     if architecture["kind"] == "UNet":
         return UNet(architecture["shape"], Scaling(architecture["shift"], architecture["scale"]), **architecture["config"])
     if architecture["kind"] == "Handover":
-        base, tuned = _build(architecture["base"]), _build(architecture["tuned"])
-        return Handover(base, tuned, **{name: architecture[name] for name in _HANDOVER})
+        options = {name: architecture[name] for name in _HANDOVER if name in architecture}
+        base = _build(architecture["base"])
+        if options.get("stages") is None:
+            return Handover(base, _build(architecture["tuned"]), **options)
+        handover = Handover.split(base, **{k: v for k, v in options.items() if k != "levels"})
+        handover.levels = None if options["levels"] is None else tuple(options["levels"])
+        return handover
     raise ValueError(f"unknown kind {architecture['kind']!r}")
 
 

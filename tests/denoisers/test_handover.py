@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from tolerances import assert_close
+from torch import nn
 from toys import Constant, Linear, Tiny, normal, perturb
 
 from pirf.denoisers import Handover
@@ -176,6 +177,64 @@ def test_channels_that_the_fields_lack_are_refused(options):
 def test_a_state_cannot_be_overwritten_unread(options):
     with pytest.raises(InputError, match=r"reads= needs channels=, and floor ≥ 0: got"):
         Handover(Tiny(), Tiny(), 1.0, **options)
+
+
+def forked(base, stages=1):
+    handover = Handover.split(base, Heun(steps=STEPS).before_last(2), channels=(1,), stages=stages)
+    perturb(nn.ParameterList(handover.tunable()))
+    return handover
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_a_shared_trunk_changes_no_value_and_no_gradient(stages):
+    """Beside two networks with the same weights, along two graded steps of Heun: the state carries gradients as well."""
+    shared = forked(Tiny(), stages)
+    apart = Handover(copy.deepcopy(shared.base), copy.deepcopy(shared.tuned), shared.below, (1,))
+    ends = []
+    for handover in (shared, apart):
+        trained = handover.last_stages(stages)
+        for p in handover.parameters():
+            p.requires_grad_(any(p is q for q in trained))
+        c = chain(Heun, handover)
+        x = c.run(c.depart(STEPS - 2)[1], STEPS - 2).x
+        ends.append((x, *torch.autograd.grad((x**2).sum(), trained)))
+    for ours, theirs in zip(*ends, strict=True):
+        assert_close(ours, theirs)
+
+
+def test_a_shared_trunk_is_one_and_evaluated_once():
+    base, calls = Tiny(), []
+    handover = copy.deepcopy(forked(base))
+    assert {id(p) for p in handover.tuned.parameters()} - {id(p) for p in handover.base.parameters()} == {
+        id(p) for p in handover.tunable()
+    }
+    for network in (handover.base, handover.tuned):
+        network.two.register_forward_hook(lambda *_: calls.append("trunk"))
+        network.three.register_forward_hook(lambda *_: calls.append("end"))
+    handover.tail(normal(2, 2, 8, 8), torch.tensor(0.1, dtype=torch.float64))
+    assert sorted(calls) == ["end", "end", "trunk"]
+
+
+def test_what_a_shared_trunk_remembers_is_recalled():
+    tail, x, sigma = forked(Tiny()).tail, normal(2, 2, 8, 8), torch.tensor(0.1, dtype=torch.float64)
+    assert torch.equal(tail.recall(x, sigma, None, tail.remember(x, sigma)), tail(x, sigma))
+
+
+def test_the_trunk_of_a_fork_has_no_tunable_stages():
+    handover = forked(Tiny(), 2)
+    assert handover.frozen_trunk(1) is handover
+    with pytest.raises(InputError, match=r"2 stage\(s\) of its own to train: got 3"):
+        handover.last_stages(3)
+    with pytest.raises(InputError, match=r"2 stage\(s\) of its own to train: got 3"):
+        handover.frozen_trunk(3)
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": (1,), "floor": 2.0}, {"channels": (1,), "reads": (0,)}])
+def test_a_trunk_that_would_be_asked_otherwise_is_not_shared(options):
+    with pytest.raises(InputError, match=r"stages= needs channels= and two networks on one trunk, asked alike: got Tiny"):
+        Handover.split(Tiny(), 1.0, **options, stages=1)
+    with pytest.raises(InputError, match="two networks on one trunk"):
+        Handover(Tiny(), Tiny(), 1.0, channels=(1,), stages=1)
 
 
 def test_a_tail_is_continuous_in_its_weights():

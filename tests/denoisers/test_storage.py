@@ -48,6 +48,18 @@ def test_handovers_keep_both_networks_and_their_levels(network, tmp_path):
     assert same(split, back, 2.0)
 
 
+def test_a_shared_trunk_is_written_once_and_shared_again(network, tmp_path):
+    split = pirf.Handover.split(network, below=0.5, channels=(1,), stages=1)
+    with torch.no_grad():
+        for p in split.tunable():
+            p.mul_(1.1)
+    back = pirf.load(pirf.save(split, tmp_path / "model"))
+    assert same(split.eval(), back, 0.3)
+    assert len(list(back.parameters())) == len(list(network.parameters())) + len(back.tunable())
+    one, own = (sum(p.numel() for p in ps) for ps in (network.parameters(), split.tunable()))
+    assert (tmp_path / "model" / "weights.safetensors").stat().st_size < 4 * (one + own) + 20_000
+
+
 def test_long_histories_are_thinned_to_their_end(network, tmp_path):
     network.history = [{"step": float(i)} for i in range(1000)]
     kept = pirf.load(pirf.save(network, tmp_path / "model")).history
