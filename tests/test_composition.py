@@ -15,13 +15,20 @@ import pirf.rewards
 import pirf.samplers
 from pirf.backprop import (
     AdjointMatching,
+    ContinuousTime,
+    Fitted,
     Full,
     GradientStrategy,
+    KLPolicyGradient,
     LastSteps,
     LayerTruncated,
     LowVariance,
     OneStep,
+    PolicyGradient,
     RandomSteps,
+    RewardDirectedQ,
+    StochasticControl,
+    ValueGradient,
     Windows,
 )
 from pirf.denoisers import Handover
@@ -81,7 +88,14 @@ STRATEGIES = [
     OneStep(1), LayerTruncated(Full(segments=2), stages=2), LayerTruncated(LowVariance(1), state_path="preconditioner"),
     Windows(1),
 ]  # fmt: skip
-MATCHING = AdjointMatching()  # on the stochastic sampler alone
+SMALL = {"pretrain": 1, "passes": 1, "batch": 2, "width": 2}
+DRAWN = [
+    AdjointMatching(), LayerTruncated(AdjointMatching()), PolicyGradient(), KLPolicyGradient(),
+    LayerTruncated(PolicyGradient()),
+    ContinuousTime(value=Fitted(**SMALL)), ContinuousTime(form="gradient", value=Fitted(**SMALL)),
+    ValueGradient(Fitted(structured=False, **SMALL)), StochasticControl(1e6, Fitted(structured=False, **SMALL)),
+    RewardDirectedQ(value=Fitted(structured=False, **SMALL)), Windows(1, inner=PolicyGradient()),
+]  # fmt: skip
 REGULARIZERS = [
     None, WeightAnchor(), WeightAnchor(1.0, "subgradient"), WeightAnchor(1.0, "squared"), Distillation(),
     Together((WeightAnchor(1.0, "squared"), Distillation())),
@@ -107,7 +121,7 @@ def used(values):
 
 @pytest.mark.parametrize(("room", "kind", "values"), [
     (pirf.samplers, Sampler, SAMPLERS), (pirf.rewards, Reward, REWARDS + [reward for _, reward in OTHERS]),
-    (pirf.backprop, GradientStrategy, [*STRATEGIES, MATCHING]), (pirf.regularizers, Regularizer, REGULARIZERS),
+    (pirf.backprop, GradientStrategy, [*STRATEGIES, *DRAWN]), (pirf.regularizers, Regularizer, REGULARIZERS),
 ])  # fmt: skip
 def test_nothing_public_is_left_out(room, kind, values):
     assert public(room, kind) <= used(values)
@@ -117,7 +131,7 @@ def test_nothing_public_is_left_out(room, kind, values):
 @pytest.mark.parametrize("handover", [False, True], ids=["plain", "handover"])
 def test_everything_meets_everything(sampler, handover):
     """One loss each: a gradient on exactly the trainable tensors, none of them zero."""
-    strategies = [*STRATEGIES, MATCHING, LayerTruncated(MATCHING)] if isinstance(sampler, Ancestral) else STRATEGIES
+    strategies = [*STRATEGIES, *DRAWN] if isinstance(sampler, Ancestral) else STRATEGIES  # DRAWN: on stochastic samplers alone
     for reward, strategy, regularizer in itertools.product(REWARDS, strategies, REGULARIZERS):
         base = Handover.split(Tiny(width=2), sampler.before_last(2)) if handover else Tiny(width=2)
         model = Handover(base.base, perturb(Tiny(width=2)), base.below) if handover else perturb(Tiny(width=2))

@@ -7,6 +7,7 @@ A pathwise strategy differentiates :math:`L = -\overline{r(x_N)}` straight throu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, final
 
 import attrs
@@ -36,6 +37,8 @@ class Loss:
     evaluations: int = 0
     vjps: int = 0
     state: Any = None
+    notes: Mapping[str, float] = attrs.field(factory=dict)
+    """What a strategy has to say of itself, for the history."""
 
 
 @final

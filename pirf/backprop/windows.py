@@ -4,19 +4,25 @@ The N steps (under a :class:`pirf.Handover`, those of the tail) are cut into ``c
 by what they do inside one window; the steps after it pass the reward's gradient on to the state with their weights held:
 :math:`\nabla L_w = -\sum_{k \in w} \partial_\theta\Psi_k^T\, \partial_x\Psi_{k+1}^T \cdots\, \partial_x\Psi_{N-1}^T \nabla r`.
 The gradients of all windows add up to the one of :class:`Full`.
+
+With an ``inner`` policy gradient a window is a range of its steps: hierarchical reward fine-tuning (HRF, reconstructed from
+secondary text), whose windows add up to the inner strategy.
 """
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, final
 
 import attrs
 import torch
 
-from pirf.backprop.base import GradientStrategy, Pathwise, Rollout, Visited, first_trained, visitor
+from pirf.backprop.base import GradientStrategy, Loss, Pathwise, Rollout, Visited, first_trained, visitor
 from pirf.backprop.full import cuts
+from pirf.backprop.policy import Policy
 from pirf.denoisers import Denoiser
 from pirf.errors import InputError
+from pirf.noise import Noise
+from pirf.rewards import Reward
 from pirf.samplers import Chain
 from pirf.tensors import Condition, Field, Level
 
@@ -31,6 +37,17 @@ class Windows(Pathwise):
     count: int = attrs.field(default=4, validator=attrs.validators.ge(1))
     updates: int = attrs.field(default=50, validator=attrs.validators.ge(1))
     window: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    inner: Policy | None = None
+
+    def init(self, chain: Chain, reward: Reward, noise: Noise) -> Any:
+        """The inner strategy's."""
+        return None if self.inner is None else self.inner.init(chain, reward, noise)
+
+    def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
+        """Pathwise, or the inner strategy's on the steps of the window."""
+        if self.inner is None:
+            return Pathwise.loss(self, chain, reward, noise, state)
+        return attrs.evolve(self.inner, window=self._edges(chain)).loss(chain, reward, noise, state)
 
     def at(self, update: int) -> GradientStrategy:
         """The window whose turn it is."""
@@ -38,7 +55,7 @@ class Windows(Pathwise):
 
     def first_graded(self, chain: Chain) -> int:
         """Of the coarsest window: its turn will come."""
-        first = min(first_trained(chain), chain.steps - 1)
+        first = min(first_trained(chain), chain.steps - 1) if self.inner is None else self.inner.first_graded(chain)
         if self.count > chain.steps - first:
             raise InputError(
                 f"at most {chain.steps - first} windows can be cut",
@@ -48,10 +65,13 @@ class Windows(Pathwise):
             )
         return first
 
+    def _edges(self, chain: Chain) -> tuple[int, int]:
+        edges = cuts(self.first_graded(chain), chain.steps, self.count)
+        return edges[self.window % self.count], edges[self.window % self.count + 1]
+
     def rollout(self, chain: Chain) -> Rollout:
         """Before the window no graph, in it the graph, after it the graph of the states alone."""
-        edges = cuts(self.first_graded(chain), chain.steps, self.count)
-        begin, end = edges[self.window % self.count : self.window % self.count + 2]
+        begin, end = self._edges(chain)
         visited: list[Visited] = []
         start, state = chain.depart(begin)
         state = chain.run(state, start, end, visit=visitor(visited, chain))

@@ -37,11 +37,20 @@ class Ancestral(StochasticSampler):
         """With η = 1."""
         return self.eta == 1
 
+    def variance(self, departure: float, arrival: float) -> float:
+        """σ↑², and what the estimate leaves unknown."""
+        up, down = self._split(departure, arrival)
+        unknown = (self.spread * departure) ** 2 / (self.spread**2 + departure**2)
+        return up + (1 - down / departure) ** 2 * unknown
+
     def transition(self, denoise: Denoise, state: State, departure: float, arrival: float) -> Transition:
         """Mean and variance; one evaluation."""
         estimate = denoise(state.x, departure)
+        _, down = self._split(departure, arrival)
+        mean = estimate + down / departure * (state.x - estimate)
+        return Transition(mean, self.variance(departure, arrival), estimate)
+
+    def _split(self, departure: float, arrival: float) -> tuple[float, float]:
+        """σ↑² and σ↓."""
         up = (self.eta * arrival) ** 2 * (departure**2 - arrival**2) / departure**2
-        down = math.sqrt(arrival**2 - up)
-        unknown = (self.spread * departure) ** 2 / (self.spread**2 + departure**2)
-        variance = up + (1 - down / departure) ** 2 * unknown
-        return Transition(estimate + down / departure * (state.x - estimate), variance, estimate)
+        return up, math.sqrt(arrival**2 - up)

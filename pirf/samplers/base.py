@@ -50,9 +50,13 @@ class Transition:
     estimate: Field | None = None
 
     def log_probability(self, x: Field) -> Tensor:
-        """Log N(x; mean, variance), summed over the dimensions of each sample."""
+        """Log N(x; mean, variance) of each sample."""
         squares = ((x - self.mean) ** 2).flatten(1)
         return -0.5 * (squares / self.variance + math.log(2 * math.pi * self.variance)).sum(1)
+
+    def divergence(self, other: Transition) -> Tensor:
+        """Kullback–Leibler divergence from ``other``, which has the same variance: ‖μ − μ'‖² / 2v of each sample."""
+        return ((self.mean - other.mean) ** 2).flatten(1).sum(1) / (2 * self.variance)
 
 
 def _count(_: object, attribute: attrs.Attribute[int], value: int) -> None:
@@ -96,6 +100,10 @@ class StochasticSampler(Sampler):
     @abstractmethod
     def memoryless(self) -> bool:
         """Whether the end of the chain is independent of its beginning."""
+
+    @abstractmethod
+    def variance(self, departure: float, arrival: float) -> float:
+        """That of the step, the same in every dimension and at every state."""
 
     @abstractmethod
     def transition(self, denoise: Denoise, state: State, departure: float, arrival: float) -> Transition:

@@ -127,7 +127,8 @@ def finetune(
         value = outcome.value
         if regularizer is not None and base is not None:
             value = value + regularizer.penalty(tuned, base, outcome.states)
-        return value, {"score": outcome.score, "evaluations": chain.tally.evaluations - before, "vjps": outcome.vjps}
+        counted = {"evaluations": chain.tally.evaluations - before, "vjps": outcome.vjps}
+        return value, {"score": outcome.score, **counted, **outcome.notes}
 
     def after_step(method: torch.optim.Optimizer) -> None:
         if regularizer is not None and base is not None:

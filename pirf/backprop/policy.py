@@ -1,0 +1,125 @@
+r"""Policy gradients: the chain as a policy :math:`\pi_\theta(x_{k+1} | x_k) = N(\mu_k^\theta(x_k), v_k)`.
+
+.. math:: L = -\overline{\sum_k \min(\rho_k A_k,\; \mathrm{clip}(\rho_k, 1 \pm \varepsilon) A_k)}
+          + \beta\, \overline{\sum_k \|\mu_k^\theta - \mu_k^{base}\|^2 / 2 v_k},
+          \qquad \rho_k = \pi_\theta(x_{k+1}|x_k) / \pi_{old}(x_{k+1}|x_k),
+
+over trajectories of :math:`\pi_{old}`.  The reward is called, never differentiated.  :class:`PolicyGradient` (DDPO, Black et
+al. 2023) gives every step the score of its trajectory, :class:`KLPolicyGradient` (DPOK, Fan et al. 2023) adds the second term
+at the visited states.  In the first of the ``epochs`` that one batch of trajectories serves, ρ is 1 and nothing is clipped.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Literal, final
+
+import attrs
+import torch
+from torch import Tensor
+
+from pirf.backprop.base import GradientStrategy, Loss
+from pirf.backprop.experience import Experience, beside, explore, finite, laws, random_steps, standardised
+from pirf.backprop.learned import Batch, Learned
+from pirf.backprop.values import Value
+from pirf.noise import Noise
+from pirf.rewards import Reward
+from pirf.samplers import Chain
+
+__all__ = ["KLPolicyGradient", "Policy", "PolicyGradient"]
+
+
+@attrs.frozen
+class Policy(GradientStrategy):
+    """Subclasses say what an action was worth: ``advantages``, and the ``value`` they read it from."""
+
+    clip: float = attrs.field(default=0.2, validator=attrs.validators.gt(0))
+    """ε; ``inf`` clips nothing."""
+    epochs: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    kl: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    """β, in units of the advantages."""
+    dimensions: Literal["sum", "mean"] = attrs.field(default="sum", validator=attrs.validators.in_(("sum", "mean")))
+    """Of the log-probabilities: the mean, which released codes take, is a density of nothing but clips later."""
+    window: tuple[int, int] | None = attrs.field(default=None, kw_only=True)
+    """The steps that are learned; by default all."""
+
+    @property
+    def value(self) -> Value | None:
+        """What the advantages are read from, if anything is."""
+        return None
+
+    @abstractmethod
+    def advantages(self, chain: Chain, experience: Experience, learned: Any, prices: Tensor | None) -> Tensor:
+        """One per learned step and trajectory; ``prices``: β KL of all steps, (N − start, batch), if any."""
+
+    def first_graded(self, chain: Chain) -> int:
+        """The first step with a trained weight, of a sampler that draws its steps."""
+        return random_steps(chain, type(self).__name__)
+
+    def init(self, chain: Chain, reward: Reward, noise: Noise) -> Learned:
+        """The base, where the distance from it counts, and the value, fitted to the base's trajectories."""
+        return Learned.of(self, chain, reward, noise, self.value, bool(self.kl))
+
+    def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
+        """The clipped surrogate of the trajectories in use, or of new ones where these have served."""
+        state, before = Learned.known(self, state), chain.tally.evaluations
+        if state.batch is None or state.batch.epochs >= self.epochs:
+            state.batch = self._collect(chain, reward, noise, state)
+        used, fresh = state.batch, state.batch.epochs == 0
+        total, clipped, apart = torch.zeros(()), 0.0, 0.0
+        learned = [k for k in used.experience.steps if self.window is None or self.window[0] <= k < self.window[1]]
+        for k, law in laws(chain, used.experience, learned):
+            density = law.log_probability(used.experience.after(k)) / (law.mean[0].numel() if self.dimensions == "mean" else 1)
+            if fresh:
+                used.old[k] = density.detach()
+            ratio, advantage = (density - used.old[k]).exp(), used.advantages[used.experience.steps.index(k)]
+            gain = torch.minimum(ratio * advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * advantage)
+            clipped += float(((ratio - 1).abs() > self.clip).double().mean()) / len(learned)
+            total = total - gain.mean()
+            if self.kl:
+                distance = law.divergence(attrs.evolve(law, mean=used.means[k])).mean()
+                total, apart = total + self.kl * distance, apart + float(distance.detach())
+        used.epochs += 1
+        found = used.experience
+        notes = {"clipped": clipped, "kl": apart, "rewards": found.rewards if fresh else 0}
+        visited = tuple((chain.levels[k], found.before(k)) for k in learned)
+        spent = chain.tally.evaluations - before
+        return Loss(total, float(found.scores.mean()), visited, spent, len(learned), state, notes)
+
+    def _collect(self, chain: Chain, reward: Reward, noise: Noise, state: Learned) -> Batch:
+        value = self.value
+        experience = explore(chain, reward, noise, self.first_graded(chain), value is not None and value.guesses)
+        means, prices = beside(chain, state.base, experience, self.kl) if state.base is not None else ({}, None)
+        what = type(self).__name__
+        advantages = finite(self.advantages(chain, experience, state.value, prices), f"{what}, advantages")
+        if value is not None:
+            value.learn(state.value, chain, experience, experience.returns(prices), noise.fold("value"))
+        return Batch(experience, means, advantages)
+
+
+@attrs.frozen
+class PolicyGradient(Policy):
+    """Every step of a trajectory is worth what the trajectory scored, ``standardised`` over the batch or only centred."""
+
+    standardised: bool = True
+
+    def advantages(self, chain: Chain, experience: Experience, learned: Any, prices: Tensor | None) -> Tensor:
+        """(r − mean)/std, or r minus the mean of the others."""
+        scores = experience.scores
+        unit = standardised(scores, "rewards")
+        if not self.standardised:
+            unit = (scores - scores.mean()) * (len(scores) / (len(scores) - 1))
+        return unit.expand(len(experience.steps), -1)
+
+
+@final
+@attrs.frozen
+class KLPolicyGradient(PolicyGradient):
+    r"""The same with a price on leaving the base: for a linear reward bx, exact kernels and advantages that are only
+    centred, the mean of step k moves by :math:`v_k b\,w_{k+1}/\beta`.
+
+    The divergence is differentiated at the visited states, as published; that states with a small divergence ahead are worth
+    more is left out, which matters where the divergence depends on the state.
+    """
+
+    kl: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))

@@ -1,0 +1,208 @@
+r"""Values: :math:`V(x_k, \sigma_k) \approx E[\text{return} \mid x_k]`, what a state before the end is worth.
+
+The structured value of Score as Action (arXiv 2502.01819) uses what diffusion knows, an estimate of the end at every state,
+
+.. math:: V(t, x) = \cos\tfrac{\pi t}{2}\; r(\hat x_0(x)) + \sin\tfrac{\pi t}{2}\; F_\varphi(x, \sigma),
+          \qquad t = \tfrac{2}{\pi} \arctan(\sigma / s),
+
+so that V(0, ·) = r whatever φ is, and the network is believed where the estimate says little.  t is a function of σ, never
+of the step's index: a value learned at one N holds at another.  With ``structured=False`` V is the network alone, smooth in x
+even where the reward has no gradient.
+
+Values are fitted by least squares to the returns of trajectories, first to those of the untuned model.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import attrs
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pirf.backprop.base import score
+from pirf.backprop.experience import Experience, explore, finite, standard_deviation
+from pirf.noise import Noise
+from pirf.rewards import Reward
+from pirf.samplers import Chain
+from pirf.tensors import Field
+
+__all__ = ["Critic", "Fitted", "Known", "Value"]
+
+
+class Value(ABC):
+    """How states are valued: a frozen value; what it has learned is a state of its own."""
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether ∇V asks for the reward's gradient.  Default: it does not."""
+        return False
+
+    @property
+    def guesses(self) -> bool:
+        """Whether the reward of every estimate is asked for.  Default: only that of the end."""
+        return False
+
+    def init(self, chain: Chain, reward: Reward, noise: Noise, start: int) -> Any:
+        """What is learned before the first update.  Default: nothing."""
+        return None
+
+    def learn(self, learned: Any, chain: Chain, experience: Experience, returns: Tensor, noise: Noise) -> None:
+        """Fit to the ``returns`` (N − start, batch) of the visited states.  Default: nothing is learned."""
+
+    @abstractmethod
+    def along(self, learned: Any, chain: Chain, experience: Experience) -> Tensor:
+        """V of all visited states, (N − start + 1, batch), at the end the score itself; no graph."""
+
+    @abstractmethod
+    def at(self, learned: Any, chain: Chain, reward: Reward, x: Field, k: int) -> Tensor:
+        """V(x_k), one per sample, differentiable in x; at k = N the reward."""
+
+
+@final
+@attrs.frozen
+class Known(Value):
+    """A function (x, σ) → V that is known beforehand, also at σ = 0."""
+
+    function: Callable[[Field, float], Tensor]
+
+    def along(self, learned: Any, chain: Chain, experience: Experience) -> Tensor:
+        """The function."""
+        levels = chain.levels[experience.start :]
+        return torch.stack([self.function(x, level) for x, level in zip(experience.states, levels, strict=True)])
+
+    def at(self, learned: Any, chain: Chain, reward: Reward, x: Field, k: int) -> Tensor:
+        """The function."""
+        return self.function(x, chain.levels[k])
+
+
+@final
+@attrs.frozen
+class Fitted(Value):
+    """A small convolutional network; ``structured``, beside r(x̂₀), at one call of the reward per state.
+
+    ``pretrain`` batches of ``batch`` trajectories of the untuned model come first.  Every batch, these and those of the
+    updates, is gone through ``passes`` times.  ``middle`` is s, the level at which estimate and network count the same.
+    """
+
+    structured: bool = True
+    width: int = attrs.field(default=32, validator=attrs.validators.ge(1))
+    lr: float = attrs.field(default=1e-3, validator=attrs.validators.gt(0))
+    passes: int = attrs.field(default=2, validator=attrs.validators.ge(1))
+    pretrain: int = attrs.field(default=4, validator=attrs.validators.ge(1))
+    batch: int = attrs.field(default=64, validator=attrs.validators.ge(2))
+    middle: float = attrs.field(default=0.5, validator=attrs.validators.gt(0))
+
+    @property
+    def needs_gradient(self) -> bool:
+        """That of r(x̂₀), where it is a part."""
+        return self.structured
+
+    @property
+    def guesses(self) -> bool:
+        """Where r(x̂₀) is a part."""
+        return self.structured
+
+    def init(self, chain: Chain, reward: Reward, noise: Noise, start: int) -> Critic:
+        """A network fitted to trajectories of the untuned model."""
+        batches = [
+            explore(chain, reward, noise.fold("explore", i)[range(self.batch)], start, guesses=self.structured)
+            for i in range(self.pretrain)
+        ]
+        scores = torch.cat([found.scores for found in batches])
+        critic = Critic(chain.denoiser.shape, self.width, self.lr, scores, noise.fold("critic"))
+        for turn in range(self.passes):
+            for i, found in enumerate(batches):
+                self._fit(critic, chain, found, found.returns(), noise.fold("fit", turn, i))
+        return critic
+
+    def learn(self, learned: Any, chain: Chain, experience: Experience, returns: Tensor, noise: Noise) -> None:
+        """Least squares on the visited states, in mini-batches."""
+        for turn in range(self.passes):
+            self._fit(learned, chain, experience, returns, noise.fold("fit", turn))
+
+    def along(self, learned: Any, chain: Chain, experience: Experience) -> Tensor:
+        """The network, and the guesses that were made on the way."""
+        x, levels, guesses = self._flat(chain, experience)
+        with torch.no_grad():
+            values = self._mixed(learned, x, levels, guesses).reshape(len(experience.estimates), -1)
+        return torch.cat([values, experience.scores[None].to(values.dtype)])
+
+    def at(self, learned: Any, chain: Chain, reward: Reward, x: Field, k: int) -> Tensor:
+        """Network and r(D(x)); one evaluation more where it is structured."""
+        if k == chain.steps and self.structured:
+            return score(reward, chain.physical(x), chain.condition)
+        guesses = score(reward, chain.physical(chain.predict(x, k)), chain.condition) if self.structured else None
+        return self._mixed(learned, x, torch.full_like(x.flatten(1)[:, 0], chain.levels[k]), guesses)
+
+    def _fit(self, critic: Critic, chain: Chain, experience: Experience, returns: Tensor, noise: Noise) -> None:
+        x, levels, guesses = self._flat(chain, experience)
+        (generator,) = noise[0].generators()
+        order = torch.from_numpy(generator.permutation(len(x))).to(x.device)
+        for begin in range(0, len(order), self.batch):
+            chosen = order[begin : begin + self.batch]
+            known = None if guesses is None else guesses[chosen]
+            gap = self._mixed(critic, x[chosen], levels[chosen], known) - returns.reshape(-1)[chosen]
+            critic.descend((gap / critic.spread).square().mean())
+
+    def _mixed(self, critic: Critic, x: Field, levels: Tensor, guesses: Tensor | None) -> Tensor:
+        """Cos · guess + sin · F, or F."""
+        unknown: Tensor = critic(x, levels)
+        if guesses is None:
+            return unknown
+        mixed: Tensor = (self.middle * guesses + levels * unknown) * (self.middle**2 + levels**2).rsqrt()
+        return mixed
+
+    @staticmethod
+    def _flat(chain: Chain, experience: Experience) -> tuple[Field, Tensor, Tensor | None]:
+        """All states that a step departs from, their levels and guesses, as one batch."""
+        x = torch.cat(experience.states[:-1])
+        levels = torch.tensor(chain.levels[experience.start : -1], dtype=x.dtype, device=x.device)
+        guesses = experience.guesses
+        return x, levels.repeat_interleave(len(experience.scores)), None if guesses is None else guesses.reshape(-1).to(x.dtype)
+
+
+@final
+class Critic(nn.Module):
+    """F(x, σ) in units of the scores it has seen: three convolutions, the mean over the grid, two linear maps."""
+
+    def __init__(self, shape: Sequence[int], width: int, lr: float, scores: Tensor, noise: Noise) -> None:
+        super().__init__()
+        self.grid = (shape[0], -1, shape[-1])
+        with torch.random.fork_rng(devices=()):  # what torch draws here is written over
+            self.convolutions = nn.ModuleList(
+                nn.Conv2d(inputs, width, 3, stride=stride, padding=1)
+                for inputs, stride in ((shape[0], 1), (width, 2), (width, 2))
+            )
+            self.hidden, self.out = nn.Linear(width + 3, width), nn.Linear(width, 1)
+        self.center: Tensor
+        self.spread: Tensor
+        self.register_buffer("center", scores.mean())
+        self.register_buffer("spread", standard_deviation(scores, "value network"))
+        for index, parameter in enumerate(self.parameters()):
+            size = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.0
+            drawn = noise.fold("weights", index).normal(parameter.shape)[0]
+            parameter.data.copy_(0 * drawn if parameter is self.out.weight else size * drawn)
+        self.to(scores.device, scores.dtype)
+        self.optimizer = torch.optim.Adam(self.parameters(), lr)
+
+    def forward(self, x: Field, levels: Tensor) -> Tensor:
+        """One number per sample."""
+        column = levels.reshape(-1, *[1] * (x.ndim - 1))
+        h = (x * (column**2 + 0.25).rsqrt()).reshape(len(x), *self.grid)
+        for layer in self.convolutions:
+            h = F.silu(layer(h))
+        angle = torch.atan(2 * levels)
+        known = torch.stack([angle, angle.cos(), torch.log(levels + 1e-4) / 4], 1)
+        out: Tensor = self.out(F.silu(self.hidden(torch.cat([h.mean((2, 3)), known], 1))))
+        return self.center + self.spread * out[:, 0]
+
+    def descend(self, loss: Tensor) -> None:
+        """One step of Adam, refused where the loss is not finite."""
+        finite(loss, "the value network's loss")
+        for parameter, gradient in zip(self.parameters(), torch.autograd.grad(loss, list(self.parameters())), strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
