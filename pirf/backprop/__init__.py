@@ -6,6 +6,7 @@ from pirf.backprop.full import Full
 from pirf.backprop.last_steps import LastSteps
 from pirf.backprop.layers import LayerTruncated
 from pirf.backprop.low_variance import LowVariance
+from pirf.backprop.noise_hypernetwork import NoiseHypernetwork
 from pirf.backprop.one_step import OneStep
 from pirf.backprop.random_steps import RandomSteps
 from pirf.backprop.windows import Windows
@@ -18,6 +19,7 @@ __all__ = [
     "LayerTruncated",
     "Loss",
     "LowVariance",
+    "NoiseHypernetwork",
     "OneStep",
     "Pathwise",
     "RandomSteps",

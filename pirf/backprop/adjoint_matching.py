@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from pirf.backprop.base import GradientStrategy, Loss, Visited, score
+from pirf.backprop.base import GradientStrategy, Loss, Visited, first_trained, score
 from pirf.errors import InputError
 from pirf.noise import Noise
 from pirf.rewards import Reward
@@ -54,6 +54,13 @@ class AdjointMatching(GradientStrategy):
                 why="only then is the final sample independent of the initial noise, as p·exp(r/α) asks",
                 hint="Ancestral(steps=40, eta=1.0)",
             )
+        if first_trained(chain) == chain.steps:
+            raise InputError(
+                "AdjointMatching needs steps with trainable weights",
+                got=f"{type(chain.denoiser).__name__} without one",
+                why="it regresses the drift of every step",
+                hint="the denoiser inside, or NoiseHypernetwork for a NoiseMap",
+            )
         return 0
 
     def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
@@ -65,6 +72,7 @@ class AdjointMatching(GradientStrategy):
                 why="the adjoint runs through the untuned model",
                 hint="state = strategy.init(chain, reward, noise), before the first update",
             )
+        self.admit(reward)
         mine = attrs.evolve(chain, noise=noise, tally=type(chain.tally)())
         base = attrs.evolve(mine, denoiser=state, quick=None, prefixes=None)
         start, departed = mine.depart(self.first_graded(chain))

@@ -43,6 +43,10 @@ class LayerTruncated(GradientStrategy):
         """The parameters of the last stages."""
         return denoiser.last_stages(self.stages)
 
+    def admit(self, reward: Reward) -> None:
+        """What the inner strategy admits."""
+        self.inner.admit(reward)
+
     def init(self, chain: Chain, reward: Reward, noise: Noise) -> Any:
         """The inner strategy's."""
         return self.inner.init(chain, reward, noise)

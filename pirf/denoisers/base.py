@@ -63,6 +63,10 @@ class Denoiser(nn.Module, ABC):
                 return tensor
         return torch.empty(0)
 
+    def start(self, z: Field) -> Field:
+        """What a chain begins with in place of the white noise z.  Default: z itself."""
+        return z
+
     def for_step(self, departure: float) -> Denoiser:
         """The network to which the whole step that departs from this noise level belongs."""
         return self
