@@ -6,9 +6,10 @@ is the divergence of the new noise from the old, :math:`KL = E[\tfrac12\|f\|^2 +
 :math:`J = \partial f/\partial z`, up to second order in J.  The gradient passes the whole chain; with ``segments`` it is
 recomputed as in :class:`pirf.Full`.
 
-*Linear case.*  For Gaussian data N(m, s²) and an ODE sampler G(z) = m + gz with g → s: a reward bx gives f = gb/α exactly,
-the mean of p·exp(r/α); a reward −½λ(x − y)² gives output of variance :math:`g^2/(1 + \lambda g^2/\alpha)^2`, the square of
-the factor in p·exp(r/α), which is the price of dropping tr J − ln det(1 + J).
+*Linear case.*  For Gaussian data N(m, s²) and an ODE sampler G(z) = c + gz with c → m and g → s as its steps become many: a
+reward bx gives f = gb/α exactly, and the mean of p·exp(r/α); a reward −½λ(x − y)² gives output of variance
+:math:`g^2/(1 + \lambda g^2/\alpha)^2`, the square of the factor in p·exp(r/α), which is the price of dropping
+tr J − ln det(1 + J).
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class NoiseHypernetwork(Pathwise):
     def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
         """−mean score / α + mean ½‖f‖²."""
         self.first_graded(chain)
-        outcome = super().loss(chain, reward, noise, state)
+        outcome = Pathwise.loss(self, chain, reward, noise, state)
         offset = _mapped(chain.denoiser).offset(chain.keyed(noise).white())
         size = 0.5 * offset.square().flatten(1).sum(1).mean()
         return attrs.evolve(outcome, value=outcome.value / self.temperature + size)

@@ -44,7 +44,7 @@ class BlackBox(Reward):
     samplewise: bool = False
 
     @function.validator
-    def _nameable(self, _: object, function: Callable[[Any], Any]) -> None:
+    def _nameable(self, _: object, function: object) -> None:
         if not callable(function) or "<" in _code(function):
             raise InputError(
                 "a function with a name of its own is needed",
