@@ -65,6 +65,7 @@ class AdjointMatching(GradientStrategy):
 
     def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
         """One trajectory without a graph, its adjoint through the base, one regression per step."""
+        self.admit(reward)
         if state is None:
             raise InputError(
                 "AdjointMatching needs its base",
@@ -72,7 +73,6 @@ class AdjointMatching(GradientStrategy):
                 why="the adjoint runs through the untuned model",
                 hint="state = strategy.init(chain, reward, noise), before the first update",
             )
-        self.admit(reward)
         mine = attrs.evolve(chain, noise=noise, tally=type(chain.tally)())
         base = attrs.evolve(mine, denoiser=state, quick=None, prefixes=None)
         start, departed = mine.depart(self.first_graded(chain))
