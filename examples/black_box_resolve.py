@@ -47,7 +47,7 @@ if __name__ == "__main__":
     sampler = pirf.Ancestral(steps=20)
     plain = draw(base, sampler, samples * count)
     errors = torch.from_numpy(resolve_error(plain.fields)).reshape(samples, count)
-    best = plain.fields.unflatten(0, (samples, count))[range(samples), errors.argmin(1)]
+    best = plain.fields.reshape(samples, count, *plain.fields.shape[1:])[range(samples), errors.argmin(1)]
     guided = draw(pirf.SVDD(base, reward, count), sampler, samples)
     for name, evaluations, fields in (
         ("one sample", plain.evaluations, plain.fields),

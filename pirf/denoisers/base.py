@@ -182,6 +182,10 @@ class FrozenTrunk(Denoiser):
         self.count = stages
         self.exact = exact
 
+    def start(self, z: Field) -> Field:
+        """The inner denoiser's."""
+        return self.inner.start(z)
+
     def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
         """Equal to the inner denoiser's value, always."""
         if x.requires_grad and self.exact:
