@@ -5,7 +5,8 @@ Nothing is differentiated, so that a black box guides as well as an equation.  �
 arrives at σ = 0 the value is the reward of the sample itself.
 
 *Cost.*  The estimate of the candidate that is kept is the one from which the next step departs: 1 + M(N − 1) evaluations
-and M(N − 1) rewards per sample; with a fitted ``value`` of (x, σ) the N evaluations of the plain sampler and as many values.
+and M(N − 1) rewards per sample, M more where the last step has a variance; with a fitted ``value`` of (x, σ) the N
+evaluations of the plain sampler and as many values as there were rewards.
 
 *Linear case.*  For a reward bx and Gaussian data N(m, s²) with exact kernels, the best of M shifts the mean by
 :math:`e_M \sum_k \sqrt{v_k}\, w_{k+1}` with :math:`e_M` the expected maximum of M standard normal numbers and
