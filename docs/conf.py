@@ -53,7 +53,8 @@ def print_scripts() -> None:
     """Run the scripts whose output the pages include; one that fails stops the build."""
     PRINTED.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # small tensors: more threads wait for each other
-    for script in (*sorted((HERE / "scripts").glob("*.py")), HERE.parent / "examples" / "screened_poisson.py"):
+    examples = [HERE.parent / "examples" / f"{name}.py" for name in ("screened_poisson", "black_box_resolve")]
+    for script in (*sorted((HERE / "scripts").glob("*.py")), *examples):
         out, page = io.StringIO(), PRINTED / f"{script.stem}.txt"
         with contextlib.redirect_stdout(out):
             runpy.run_path(str(script), run_name="__main__")

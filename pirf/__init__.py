@@ -13,6 +13,7 @@ from pirf.backprop import (
     LayerTruncated,
     Loss,
     LowVariance,
+    NoiseHypernetwork,
     OneStep,
     PolicyGradient,
     RandomSteps,
@@ -23,20 +24,21 @@ from pirf.backprop import (
     Windows,
 )
 from pirf.data import Fields
-from pirf.denoisers import Denoiser, GaussianDenoiser, Handover, UNet, low_rank, merged
+from pirf.denoisers import Denoiser, GaussianDenoiser, Handover, NoiseMap, UNet, low_rank, merged
 from pirf.denoisers.storage import load, save, shipped
 from pirf.errors import InputError, NumericalError
 from pirf.experiments import Comparison, Entry, compare
 from pirf.files import read
 from pirf.generation import generate
 from pirf.grids import Axis, Grid
-from pirf.guidance import DPS, Guidance, Term
+from pirf.guidance import DPS, SVDD, Guidance, Term
 from pirf.inference import branches, sample
 from pirf.noise import Noise
 from pirf.operators import Dirichlet, Neumann, Periodic
 from pirf.problems import Problem
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
 from pirf.rewards import (
+    BlackBox,
     Burgers,
     ConditionalPDEReward,
     Darcy,
@@ -69,9 +71,11 @@ __version__ = "0.1.0"
 __all__ = [
     "DPS",
     "EDM",
+    "SVDD",
     "AdjointMatching",
     "Ancestral",
     "Axis",
+    "BlackBox",
     "Burgers",
     "Certificate",
     "Chain",
@@ -116,6 +120,8 @@ __all__ = [
     "Muon",
     "Neumann",
     "Noise",
+    "NoiseHypernetwork",
+    "NoiseMap",
     "NumericalError",
     "OneStep",
     "PDEReward",

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from pirf.denoisers import Denoiser
 from pirf.errors import InputError
 from pirf.noise import Noise
-from pirf.samplers import Chain, Sampler
+from pirf.samplers import Chain, Sampler, State
 from pirf.tensors import Condition, Field
 
 __all__ = ["Samples", "branches", "draw", "sample"]
@@ -87,6 +87,7 @@ def branches(
     with torch.no_grad():
         root = Chain(sampler, model, Noise(seed)[range(count)], condition)
         state = root.run(root.initial(), 0, start)
+        state = State(state.x, state.memory)  # what the root knows of its next evaluation need not be true of the others
 
     def finish(other: Denoiser) -> Field:
         chain = Chain(sampler, other, Noise(seed)[range(count)], condition)

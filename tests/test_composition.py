@@ -23,6 +23,7 @@ from pirf.backprop import (
     LastSteps,
     LayerTruncated,
     LowVariance,
+    NoiseHypernetwork,
     OneStep,
     PolicyGradient,
     RandomSteps,
@@ -31,11 +32,13 @@ from pirf.backprop import (
     ValueGradient,
     Windows,
 )
-from pirf.denoisers import Handover
+from pirf.denoisers import Handover, NoiseMap
+from pirf.errors import InputError
 from pirf.grids import Axis, Grid
 from pirf.noise import Noise
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
 from pirf.rewards import (
+    BlackBox,
     Burgers,
     Darcy,
     Decades,
@@ -61,6 +64,11 @@ TIME_AND_CIRCLE = Grid((Axis(8, 1.0, "nodes"), Axis(8, 1.0, "periodic")))
 TIME_AND_STRING = Grid((Axis(8, 1.0, "nodes"), Axis(8, 1.0, "cells")))
 
 
+def largest(x):
+    """A score without a gradient."""
+    return -x.abs().flatten(1).amax(1).numpy()
+
+
 @attrs.frozen
 class OnChannel(Reward):
     """A reward of one channel, on fields with more."""
@@ -83,6 +91,7 @@ OTHERS = [
     (3, Elasticity(TORUS, norm="solution")), (4, GrayScott(GRID, substeps=2)),
     (1, KuramotoSivashinsky(TIME_AND_CIRCLE, 2)),
 ]  # fmt: skip
+BLACK = [BlackBox(largest), Scaled(Given(BlackBox(largest), (0,)), 2.0), Sum((Poisson(GRID), BlackBox(largest)))]
 STRATEGIES = [
     Full(), Full(segments=2), LastSteps(1), LastSteps(2), LayerTruncated(LastSteps(2)), LowVariance(1), RandomSteps(),
     OneStep(1), LayerTruncated(Full(segments=2), stages=2), LayerTruncated(LowVariance(1), state_path="preconditioner"),
@@ -96,6 +105,7 @@ DRAWN = [
     ValueGradient(Fitted(structured=False, **SMALL)), StochasticControl(1e6, Fitted(structured=False, **SMALL)),
     RewardDirectedQ(value=Fitted(structured=False, **SMALL)), Windows(1, inner=PolicyGradient()),
 ]  # fmt: skip
+MAPPING = [NoiseHypernetwork(), NoiseHypernetwork(0.5, segments=2)]  # on a map of the noise, with an ODE sampler
 REGULARIZERS = [
     None, WeightAnchor(), WeightAnchor(1.0, "subgradient"), WeightAnchor(1.0, "squared"), Distillation(),
     Together((WeightAnchor(1.0, "squared"), Distillation())),
@@ -120,8 +130,8 @@ def used(values):
 
 
 @pytest.mark.parametrize(("room", "kind", "values"), [
-    (pirf.samplers, Sampler, SAMPLERS), (pirf.rewards, Reward, REWARDS + [reward for _, reward in OTHERS]),
-    (pirf.backprop, GradientStrategy, [*STRATEGIES, *DRAWN]), (pirf.regularizers, Regularizer, REGULARIZERS),
+    (pirf.samplers, Sampler, SAMPLERS), (pirf.rewards, Reward, REWARDS + BLACK + [reward for _, reward in OTHERS]),
+    (pirf.backprop, GradientStrategy, [*STRATEGIES, *DRAWN, *MAPPING]), (pirf.regularizers, Regularizer, REGULARIZERS),
 ])  # fmt: skip
 def test_nothing_public_is_left_out(room, kind, values):
     assert public(room, kind) <= used(values)
@@ -149,6 +159,40 @@ def test_everything_meets_everything(sampler, handover):
         for name, p in model.named_parameters():
             assert (p.grad is not None) == (id(p) in ours), f"{name}: {what}"
             assert p.grad is None or float(p.grad.abs().max()) > 0, f"{name}: {what}"
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS[:3], ids=lambda s: type(s).__name__)
+def test_a_map_of_the_noise_meets_every_reward_and_regularizer(sampler):
+    for reward, strategy, regularizer in itertools.product(REWARDS, MAPPING, REGULARIZERS):
+        base, model = NoiseMap(Tiny(width=2), 2), perturb(NoiseMap(Tiny(width=2), 2))
+        trained = strategy.trainable(model.requires_grad_(False))
+        for p in trained:
+            p.requires_grad_(True)
+        loss = strategy.loss(Chain(sampler, model, Noise(0)), reward, Noise(1)[range(2)])
+        value = loss.value + (0 if regularizer is None else regularizer.penalty(model, base, loss.states))
+        gradients = torch.autograd.grad(value, trained)
+        assert all(float(g.abs().max()) > 0 for g in gradients), f"{reward!r} {strategy!r} {regularizer!r}"
+
+
+@pytest.mark.parametrize("reward", BLACK, ids=lambda value: repr(value)[:40])
+def test_strategies_that_differentiate_the_reward_refuse_one_without_a_gradient(reward):
+    evaluated = []
+    for strategy in (s for s in (*STRATEGIES, *DRAWN, *MAPPING) if s.needs_gradient):
+        model = Tiny(width=2)
+        model.register_forward_pre_hook(lambda *_: evaluated.append(True))
+        chain = Chain(SAMPLERS[1], NoiseMap(model)) if strategy in MAPPING else Chain(SAMPLERS[3], model)
+        with pytest.raises(InputError, match=r"needs a differentiable reward: got .*BlackBox\(function="):
+            strategy.loss(chain, reward, Noise(1))
+    assert not evaluated
+
+
+@pytest.mark.parametrize("strategy", [s for s in DRAWN if not s.needs_gradient], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("reward", BLACK, ids=lambda value: repr(value)[:40])
+def test_the_others_learn_from_its_scores(reward, strategy):
+    model = perturb(Tiny(width=2))
+    chain = Chain(SAMPLERS[3], model)
+    loss = strategy.loss(chain, reward, Noise(1)[range(4)], strategy.init(Chain(SAMPLERS[3], Tiny(width=2)), reward, Noise(0)))
+    assert all(bool(g.any()) for g in torch.autograd.grad(loss.value, strategy.trainable(model)))
 
 
 @pytest.mark.parametrize(("channels", "reward"), OTHERS, ids=lambda value: repr(value)[:40])

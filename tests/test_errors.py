@@ -7,13 +7,13 @@ import pytest
 import torch
 from toys import Constant, Function, Linear, Quadratic, Tiny, normal, tiny_unet
 
-from pirf.backprop import Full, LastSteps, LayerTruncated
+from pirf.backprop import AdjointMatching, Full, LastSteps, LayerTruncated, NoiseHypernetwork
 from pirf.data import Fields
-from pirf.denoisers import GaussianDenoiser, Handover, UNet
+from pirf.denoisers import GaussianDenoiser, Handover, NoiseMap, UNet
 from pirf.errors import InputError
 from pirf.files import read
 from pirf.grids import Axis, Grid
-from pirf.guidance import DPS, Guidance
+from pirf.guidance import DPS, SVDD, Guidance
 from pirf.inference import sample
 from pirf.metrics import fidelity
 from pirf.noise import Noise
@@ -21,8 +21,8 @@ from pirf.operators import Dirichlet, Neumann, laplacian, solve_dirichlet, solve
 from pirf.problems import helmholtz, poisson
 from pirf.reference import darcy
 from pirf.reference import helmholtz as solver
-from pirf.rewards import ConditionalPDEReward, Darcy, Given, Helmholtz, Kolmogorov, Poisson, balance
-from pirf.samplers import Chain, Euler, Heun
+from pirf.rewards import BlackBox, ConditionalPDEReward, Darcy, Given, Helmholtz, Kolmogorov, Poisson, balance
+from pirf.samplers import Ancestral, Chain, Euler, Heun
 from pirf.scaling import Scaling
 from pirf.schedules import EDM
 from pirf.training import Budget, checkpoints, finetune, tune
@@ -42,6 +42,20 @@ def foreign_checkpoint(out):
     optimizer = torch.optim.Adam(parameters)
     checkpoints.save(out, "one\nrun", 1, 0.0, parameters, [p.detach().clone() for p in parameters], optimizer, [])
     checkpoints.latest(out, "another\nrun")
+
+
+def total(x):
+    return x.flatten(1).sum(1)
+
+
+def whole(x):
+    return x.sum()
+
+
+def guided(sampler, **options):
+    settings = {"reward": Quadratic(), **options}
+    mine = Chain(sampler, SVDD(Tiny(), **settings), Noise(0)[range(2)])
+    return mine.run(mine.initial())
 
 
 def stored(out, array):
@@ -102,6 +116,21 @@ REFUSALS = {
     "handover on foreign levels": lambda _: chain(Handover(Tiny(), Tiny(), 1.0, levels=(0.5,))),
     "two guidances": lambda _: Guidance(DPS(Tiny(), Quadratic())),
     "no guidance term": lambda _: DPS(Tiny(), ()),
+    "guidance by a black box": lambda _: DPS(Tiny(), BlackBox(total)),
+    "a black box differentiated": lambda _: Full().loss(chain(), BlackBox(total), Noise(0)),
+    "a black box without a name": lambda _: BlackBox(lambda x: total(x)),
+    "a black box of another shape": lambda _: BlackBox(whole)(X),
+    "candidates of an ODE": lambda _: guided(Heun(steps=3)),
+    "candidates without variance": lambda _: guided(Ancestral(steps=3, eta=0.0)),
+    "no candidates": lambda _: guided(Ancestral(steps=3), count=0),
+    "a noise map without channels": lambda _: NoiseMap(Tiny(), width=0),
+    "no map of the noise": lambda _: NoiseHypernetwork().loss(chain(), Quadratic(), Noise(0)),
+    "a map of noise that is forgotten": lambda _: NoiseHypernetwork().first_graded(
+        Chain(Ancestral(steps=3), NoiseMap(Tiny()), Noise(0))
+    ),
+    "steps that cannot be matched": lambda _: AdjointMatching().first_graded(
+        Chain(Ancestral(steps=3), NoiseMap(Tiny()).requires_grad_(False), Noise(0))
+    ),
     "no condition": lambda _: Conditional()(X),
     "no residual": lambda _: Given(Quadratic(), (0,)).residuals(X),
     "unbalanced": lambda _: balance((Poisson(Grid.square(8)),), NAN),

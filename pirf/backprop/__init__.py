@@ -7,6 +7,7 @@ from pirf.backprop.full import Full
 from pirf.backprop.last_steps import LastSteps
 from pirf.backprop.layers import LayerTruncated
 from pirf.backprop.low_variance import LowVariance
+from pirf.backprop.noise_hypernetwork import NoiseHypernetwork
 from pirf.backprop.one_step import OneStep
 from pirf.backprop.policy import KLPolicyGradient, Policy, PolicyGradient
 from pirf.backprop.random_steps import RandomSteps
@@ -28,6 +29,7 @@ __all__ = [
     "LayerTruncated",
     "Loss",
     "LowVariance",
+    "NoiseHypernetwork",
     "OneStep",
     "Pathwise",
     "Policy",

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from pirf.backprop.base import GradientStrategy, Loss, Visited, score
+from pirf.backprop.base import GradientStrategy, Loss, Visited, first_trained, score
 from pirf.errors import InputError
 from pirf.noise import Noise
 from pirf.rewards import Reward
@@ -54,10 +54,18 @@ class AdjointMatching(GradientStrategy):
                 why="only then is the final sample independent of the initial noise, as p·exp(r/α) asks",
                 hint="Ancestral(steps=40, eta=1.0)",
             )
+        if first_trained(chain) == chain.steps:
+            raise InputError(
+                "AdjointMatching needs steps with trainable weights",
+                got=f"{type(chain.denoiser).__name__} without one",
+                why="it regresses the drift of every step",
+                hint="the denoiser inside, or NoiseHypernetwork for a NoiseMap",
+            )
         return 0
 
     def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
         """One trajectory without a graph, its adjoint through the base, one regression per step."""
+        self.admit(reward)
         if state is None:
             raise InputError(
                 "AdjointMatching needs its base",

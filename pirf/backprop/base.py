@@ -55,6 +55,21 @@ class Rollout:
 class GradientStrategy(ABC):
     """Frozen: which steps, layers and estimator carry gradient."""
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether it differentiates the reward; a strategy that only scores with it says False."""
+        return True
+
+    def admit(self, reward: Reward) -> None:
+        """Refuse a reward without a gradient where one is needed, before anything is computed."""
+        if self.needs_gradient and not reward.differentiable:
+            raise InputError(
+                f"{type(self).__name__} needs a differentiable reward",
+                got=repr(reward),
+                why="its gradient would be asked for, and it only gives scores",
+                hint="ContinuousTime, PolicyGradient or ValueGradient, which only score, or SVDD when sampling",
+            )
+
     def trainable(self, denoiser: Denoiser) -> list[nn.Parameter]:
         """What the optimizer gets.  Default: all that may be tuned."""
         return denoiser.tunable()
@@ -89,6 +104,7 @@ class Pathwise(GradientStrategy):
 
     def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
         """−mean score of the final samples, in physical units."""
+        self.admit(reward)
         keyed = attrs.evolve(chain, noise=noise, tally=type(chain.tally)())
         rollout = self.rollout(keyed)
         finals = (rollout.x, *rollout.others)

@@ -54,6 +54,11 @@ class ContinuousTime(Policy):
     standardised: bool = True
     limit: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Of a structured value, where its gradient is taken."""
+        return self.form == "gradient" and self.value.needs_gradient
+
     def advantages(self, chain: Chain, experience: Experience, learned: Any, prices: Tensor | None) -> Tensor:
         """V(x_{k+1}) − V(x_k) − β KL_k."""
         along = self.value.along(learned, chain, experience)

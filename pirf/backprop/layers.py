@@ -43,6 +43,11 @@ class LayerTruncated(GradientStrategy):
         """The parameters of the last stages."""
         return denoiser.last_stages(self.stages)
 
+    @property
+    def needs_gradient(self) -> bool:
+        """The inner strategy's."""
+        return self.inner.needs_gradient
+
     def init(self, chain: Chain, reward: Reward, noise: Noise) -> Any:
         """The inner strategy's."""
         return self.inner.init(chain, reward, noise)

@@ -44,6 +44,11 @@ class Policy(GradientStrategy):
     """The steps that are learned; by default all."""
 
     @property
+    def needs_gradient(self) -> bool:
+        """Scores are enough."""
+        return False
+
+    @property
     def value(self) -> Value | None:
         """What the advantages are read from, if anything is."""
         return None

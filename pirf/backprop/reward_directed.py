@@ -39,6 +39,11 @@ class RewardDirectedQ(GradientStrategy):
     temperature: float = attrs.field(default=2.0, validator=attrs.validators.gt(0))
     value: Value = Fitted(structured=False)
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Scores are enough."""
+        return False
+
     def first_graded(self, chain: Chain) -> int:
         """The first step with a trained weight, of a sampler that draws its steps."""
         return random_steps(chain, type(self).__name__)

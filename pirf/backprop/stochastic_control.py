@@ -43,6 +43,11 @@ class StochasticControl(GradientStrategy):
     """Updates of one step before its predecessor's turn; after the first comes the last again.  ``None``: all at once."""
     turn: int = 0
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Where its value does."""
+        return self.value.needs_gradient
+
     def at(self, update: int) -> GradientStrategy:
         """The step whose turn it is."""
         return self if self.updates is None else attrs.evolve(self, turn=self.turn + update // self.updates)
@@ -57,6 +62,7 @@ class StochasticControl(GradientStrategy):
 
     def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
         """The regression on the targets in use, or on new ones where these have served."""
+        self.admit(reward)
         state, before = Learned.known(self, state), chain.tally.evaluations
         if state.batch is None or state.batch.epochs >= self.epochs or not state.batch.means.keys() & self._turns(state.batch):
             state.batch = self._collect(chain, reward, noise, state)

@@ -50,6 +50,7 @@ def climb(
     strategy: GradientStrategy, chain: Chain, reward: Reward, noise: Noise, state: Any, value: Value, kl: float, priced: bool
 ) -> Loss:
     """One batch of new trajectories, the value's slope at every arrival; with ``priced`` the value foresees the prices."""
+    strategy.admit(reward)
     state, before = Learned.known(strategy, state), chain.tally.evaluations
     found = explore(chain, reward, noise, strategy.first_graded(chain), value.guesses)
     means, prices = beside(chain, state.base, found, kl) if state.base is not None else ({}, None)
@@ -73,6 +74,11 @@ class ValueGradient(GradientStrategy):
 
     value: Value = Fitted(structured=False)
     kl: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Where its value does."""
+        return self.value.needs_gradient
 
     def first_graded(self, chain: Chain) -> int:
         """The first step with a trained weight, of a sampler that draws its steps."""

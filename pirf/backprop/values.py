@@ -24,10 +24,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pirf.backprop.base import score
-from pirf.backprop.experience import Experience, explore, finite, standard_deviation
+from pirf.backprop.experience import Experience, explore, finite, random_steps, standard_deviation
+from pirf.denoisers import Denoiser
+from pirf.errors import InputError
 from pirf.noise import Noise
 from pirf.rewards import Reward
-from pirf.samplers import Chain
+from pirf.samplers import Chain, Sampler
 from pirf.tensors import Field
 
 __all__ = ["Critic", "Fitted", "Known", "Value"]
@@ -119,6 +121,18 @@ class Fitted(Value):
                 self._fit(critic, chain, found, found.returns(), noise.fold("fit", turn, i))
         return critic
 
+    def fit(self, denoiser: Denoiser, reward: Reward, sampler: Sampler, seed: int = 0) -> Critic:
+        """A network V(x, σ) of this denoiser's states, to guide with: ``SVDD(denoiser, reward, value=...)``."""
+        if self.structured:
+            raise InputError(
+                "a value that is a network alone is needed",
+                got=repr(self),
+                why="r(x̂₀) is a part of this one, and what is returned is the network",
+                hint="Fitted(structured=False)",
+            )
+        chain = Chain(sampler, denoiser)
+        return self.init(chain, reward, Noise(seed).fold("value"), random_steps(chain, type(self).__name__))
+
     def learn(self, learned: Any, chain: Chain, experience: Experience, returns: Tensor, noise: Noise) -> None:
         """Least squares on the visited states, in mini-batches."""
         for turn in range(self.passes):
@@ -189,8 +203,9 @@ class Critic(nn.Module):
         self.to(scores.device, scores.dtype)
         self.optimizer = torch.optim.Adam(self.parameters(), lr)
 
-    def forward(self, x: Field, levels: Tensor) -> Tensor:
-        """One number per sample."""
+    def forward(self, x: Field, levels: Tensor | float) -> Tensor:
+        """One number per sample; one level for all, or one for each."""
+        levels = torch.as_tensor(levels, dtype=x.dtype, device=x.device).expand(len(x))
         column = levels.reshape(-1, *[1] * (x.ndim - 1))
         h = (x * (column**2 + 0.25).rsqrt()).reshape(len(x), *self.grid)
         for layer in self.convolutions:

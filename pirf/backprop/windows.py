@@ -39,6 +39,11 @@ class Windows(Pathwise):
     window: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     inner: Policy | None = None
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Pathwise it does."""
+        return self.inner is None
+
     def init(self, chain: Chain, reward: Reward, noise: Noise) -> Any:
         """The inner strategy's."""
         return None if self.inner is None else self.inner.init(chain, reward, noise)

@@ -5,6 +5,7 @@ from pirf.denoisers.edm import Preconditioned
 from pirf.denoisers.gaussian import GaussianDenoiser
 from pirf.denoisers.handover import Handover
 from pirf.denoisers.low_rank import low_rank, merged
+from pirf.denoisers.noise_map import NoiseMap
 from pirf.denoisers.unet import UNet
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "FrozenTrunk",
     "GaussianDenoiser",
     "Handover",
+    "NoiseMap",
     "Preconditioned",
     "Staged",
     "UNet",

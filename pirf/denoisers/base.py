@@ -63,6 +63,10 @@ class Denoiser(nn.Module, ABC):
                 return tensor
         return torch.empty(0)
 
+    def start(self, z: Field) -> Field:
+        """What a chain begins with in place of the white noise z.  Default: z itself."""
+        return z
+
     def for_step(self, departure: float) -> Denoiser:
         """The network to which the whole step that departs from this noise level belongs."""
         return self
@@ -177,6 +181,10 @@ class FrozenTrunk(Denoiser):
         self.inner = inner
         self.count = stages
         self.exact = exact
+
+    def start(self, z: Field) -> Field:
+        """The inner denoiser's."""
+        return self.inner.start(z)
 
     def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
         """Equal to the inner denoiser's value, always."""

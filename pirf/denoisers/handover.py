@@ -108,6 +108,10 @@ class Handover(Denoiser):
         """What takes the steps below σ*: the tuned network, asked and spliced as the options say."""
         return self._tail[0]
 
+    def start(self, z: Field) -> Field:
+        """The base's: the chain begins with its steps."""
+        return self.base.start(z)
+
     def for_step(self, departure: float) -> Denoiser:
         """The base at and above σ*, the tail below."""
         return self.base if departure >= self.below else self.tail

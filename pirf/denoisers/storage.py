@@ -18,6 +18,7 @@ from torch import Tensor
 from pirf.denoisers.base import Denoiser, Staged
 from pirf.denoisers.handover import Handover
 from pirf.denoisers.low_rank import merged
+from pirf.denoisers.noise_map import NoiseMap
 from pirf.denoisers.unet import UNet
 from pirf.errors import InputError
 from pirf.scaling import Scaling
@@ -75,12 +76,18 @@ _HANDOVER = ("below", "channels", "reads", "floor", "stages", "levels")
 
 def _stored(model: Denoiser) -> dict[str, Tensor]:
     """All weights, but a trunk that two networks share once."""
-    state: dict[str, Tensor] = model.state_dict()
+    shared = _shared(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in shared}
+
+
+def _shared(model: Denoiser) -> set[str]:
+    """Names of weights that stand under another name as well."""
+    if isinstance(model, NoiseMap):
+        return {f"base.{name}" for name in _shared(model.base)}
     if isinstance(model, Handover) and model.stages is not None and isinstance(model.tuned, Staged):
         own = {id(p) for p in model.tuned.end_parameters(model.stages)}
-        shared = {f"tuned.{name}" for name, p in model.tuned.named_parameters() if id(p) not in own}
-        return {name: tensor for name, tensor in state.items() if name not in shared}
-    return state
+        return {f"tuned.{name}" for name, p in model.tuned.named_parameters() if id(p) not in own}
+    return set()
 
 
 def _describe(model: Denoiser) -> dict[str, Any]:
@@ -90,6 +97,8 @@ def _describe(model: Denoiser) -> dict[str, Any]:
     if isinstance(model, Handover):
         parts = {"base": _describe(model.base), "tuned": _describe(model.tuned)}
         return {"kind": "Handover", **parts, **{name: getattr(model, name) for name in _HANDOVER}}
+    if isinstance(model, NoiseMap):
+        return {"kind": "NoiseMap", "base": _describe(model.base), "width": model.width}
     raise InputError(
         "a model of the package is needed for saving",
         got=type(model).__name__,
@@ -109,6 +118,8 @@ def _build(architecture: Mapping[str, Any]) -> Denoiser:
         handover = Handover.split(base, **{k: v for k, v in options.items() if k != "levels"})
         handover.levels = None if options["levels"] is None else tuple(options["levels"])
         return handover
+    if architecture["kind"] == "NoiseMap":
+        return NoiseMap(_build(architecture["base"]), architecture["width"])
     raise ValueError(f"unknown kind {architecture['kind']!r}")
 
 

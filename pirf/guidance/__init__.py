@@ -2,5 +2,6 @@
 
 from pirf.guidance.base import Guidance, Term
 from pirf.guidance.dps import DPS
+from pirf.guidance.svdd import SVDD
 
-__all__ = ["DPS", "Guidance", "Term"]
+__all__ = ["DPS", "SVDD", "Guidance", "Term"]

@@ -30,9 +30,19 @@ class Term:
     ``active`` is the share of the trajectory during which the term acts.
     """
 
-    reward: Reward
+    reward: Reward = attrs.field()
     weight: float = attrs.field(validator=attrs.validators.ge(0))
     active: tuple[float, float] = (0.0, 1.0)
+
+    @reward.validator
+    def _differentiable(self, _: object, reward: Reward) -> None:
+        if not reward.differentiable:
+            raise InputError(
+                "a guidance term needs a differentiable reward",
+                got=repr(reward),
+                why="its gradient moves the state",
+                hint="SVDD(denoiser, reward), which only scores",
+            )
 
     def acts(self, k: int, steps: int) -> bool:
         """Whether step k of ``steps`` lies in the active share."""
@@ -65,6 +75,10 @@ class Guidance(Denoiser):
     def forward(self, x: Field, sigma: Level, condition: Condition | None = None) -> Field:
         """The unguided estimate."""
         return self.inner(x, sigma, condition)
+
+    def start(self, z: Field) -> Field:
+        """The inner denoiser's."""
+        return self.inner.start(z)
 
     def for_step(self, departure: float) -> Denoiser:
         """The inner denoiser's."""

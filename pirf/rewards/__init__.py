@@ -2,6 +2,7 @@
 
 from pirf.rewards import legacy
 from pirf.rewards.base import ConditionalPDEReward, PDEReward, ResidualReward, Reward
+from pirf.rewards.black_box import BlackBox
 from pirf.rewards.burgers import Burgers
 from pirf.rewards.combine import Decades, Given, Scaled, Sum, balance
 from pirf.rewards.darcy import Darcy
@@ -16,6 +17,7 @@ from pirf.rewards.sources import CornerWells, Source, Uniform
 from pirf.rewards.wave import Wave
 
 __all__ = [
+    "BlackBox",
     "Burgers",
     "ConditionalPDEReward",
     "CornerWells",

@@ -17,6 +17,11 @@ __all__ = ["ConditionalPDEReward", "PDEReward", "ResidualReward", "Reward"]
 class Reward(ABC):
     """Field, condition → one score per sample.  Must not couple samples."""
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether its gradient may be asked for.  Default: it may; a wrapper passes on what its inner reward says."""
+        return True
+
     @abstractmethod
     def __call__(self, x: Field, condition: Condition | None = None) -> Score:
         """Higher is better."""

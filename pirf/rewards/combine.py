@@ -26,6 +26,11 @@ class Scaled(Reward):
     reward: Reward
     weight: float = attrs.field(validator=attrs.validators.gt(0))
 
+    @property
+    def differentiable(self) -> bool:
+        """The inner reward's."""
+        return self.reward.differentiable
+
     def __call__(self, x: Field, condition: Condition | None = None) -> Score:
         """The weighted score."""
         return self.weight * self.reward(x, condition)
@@ -37,6 +42,11 @@ class Sum(Reward):
     """The sum of rewards."""
 
     rewards: tuple[Reward, ...] = attrs.field(validator=attrs.validators.min_len(1))
+
+    @property
+    def differentiable(self) -> bool:
+        """If all of them are."""
+        return all(reward.differentiable for reward in self.rewards)
 
     def __call__(self, x: Field, condition: Condition | None = None) -> Score:
         """The sum of the scores."""
@@ -55,6 +65,11 @@ class Decades(Reward):
     unit: float = attrs.field(validator=attrs.validators.gt(0))
     epsilon: float = attrs.field(default=1e-3, validator=attrs.validators.gt(0))
 
+    @property
+    def differentiable(self) -> bool:
+        """The inner reward's."""
+        return self.reward.differentiable
+
     def __call__(self, x: Field, condition: Condition | None = None) -> Score:
         """0 at −unit, 1 at a tenth of it."""
         return -torch.log10(self.epsilon - self.reward(x, condition) / self.unit)
@@ -72,6 +87,11 @@ class Given(ResidualReward):
     reward: Reward
     channels: tuple[int, ...] = ()
     frames: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+
+    @property
+    def differentiable(self) -> bool:
+        """The inner reward's."""
+        return self.reward.differentiable
 
     def __call__(self, x: Field, condition: Condition | None = None) -> Score:
         """The inner score, its gradient restricted to what is solved for."""

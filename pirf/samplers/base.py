@@ -34,6 +34,8 @@ class State:
     estimate: Field | None = None
     known: tuple[Tensor, ...] = ()
     """What the next step's network remembers of its evaluation at exactly this x."""
+    ahead: Field | None = None
+    """The next step's first estimate, at exactly this x, where something has asked for it already."""
 
     def detach(self) -> State:
         """The same values, ready to be a leaf: clones, so that inference tensors never reach a saved activation."""
@@ -48,6 +50,10 @@ class Transition:
     mean: Field
     variance: float
     estimate: Field | None = None
+
+    def draw(self, noise: Noise) -> Field:
+        """Mean + √variance · ξ."""
+        return self.mean + math.sqrt(self.variance) * noise.normal(self.mean.shape[1:], self.mean.dtype, self.mean.device)
 
     def log_probability(self, x: Field) -> Tensor:
         """Log N(x; mean, variance) of each sample."""
@@ -110,9 +116,6 @@ class StochasticSampler(Sampler):
         """Mean and variance of the step."""
 
     def step(self, denoise: Denoise, state: State, departure: float, arrival: float, noise: Noise) -> State:
-        """Mean + √variance · ξ."""
+        """One draw of the transition; nothing is drawn where it has no variance."""
         law = self.transition(denoise, state, departure, arrival)
-        if law.variance == 0:
-            return State(law.mean, (), law.estimate)
-        draw = noise.normal(law.mean.shape[1:], law.mean.dtype, law.mean.device)
-        return State(law.mean + math.sqrt(law.variance) * draw, (), law.estimate)
+        return State(law.mean if law.variance == 0 else law.draw(noise), (), law.estimate)

@@ -87,11 +87,14 @@ class Chain:
         """The same chain for other samples or another stream of noise; the tally stays shared."""
         return attrs.evolve(self, noise=noise)
 
-    def initial(self) -> State:
-        """X = σ_0 z for the samples of the noise."""
+    def white(self) -> Field:
+        """Z: where the samples of the noise begin."""
         like = self.denoiser.like
-        draw = self.noise.fold("initial").normal(self.denoiser.shape, like.dtype, like.device)
-        return State(self.levels[0] * draw)
+        return self.noise.fold("initial").normal(self.denoiser.shape, like.dtype, like.device)
+
+    def initial(self) -> State:
+        """X = σ_0 z for the samples of the noise, z as the denoiser starts from it."""
+        return State(self.levels[0] * self.denoiser.start(self.white()))
 
     def run(
         self, state: State, start: int = 0, stop: int | None = None, visit: Callable[[int, State], None] | None = None
@@ -130,7 +133,7 @@ class Chain:
         )
 
     def transition(self, k: int, state: State) -> Transition:
-        """Mean and variance of step k of a stochastic sampler."""
+        """Mean and variance of step k of a stochastic sampler; an estimate that lies ahead is not made again."""
         if not isinstance(self.sampler, StochasticSampler):
             raise InputError(
                 "transition probabilities need a stochastic sampler",
@@ -139,7 +142,10 @@ class Chain:
                 hint="Ancestral(steps=20)",
             )
         return self.sampler.transition(
-            lambda x, at: self._evaluate(k, x, at), self._received(k, state), self.levels[k], self.levels[k + 1]
+            lambda x, at: state.ahead if state.ahead is not None and x is state.x else self._evaluate(k, x, at),
+            self._received(k, state),
+            self.levels[k],
+            self.levels[k + 1],
         )
 
     def predict(self, x: Field, at: int) -> Field:

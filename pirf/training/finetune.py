@@ -83,6 +83,7 @@ def finetune(
             why="a batch is drawn from the pool, and used at least once",
             hint="batch=8, pool=1024, replay=1",
         )
+    gradient.admit(reward)
     tuned = copy.deepcopy(denoiser).eval()
     trained = gradient.trainable(tuned)
     ours = {id(p) for p in trained}

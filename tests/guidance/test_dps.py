@@ -10,7 +10,7 @@ from pirf.errors import InputError
 from pirf.grids import Grid
 from pirf.guidance import DPS, Guidance, Term
 from pirf.noise import Noise
-from pirf.rewards import Poisson
+from pirf.rewards import BlackBox, Poisson, Scaled
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, State
 from pirf.scaling import Scaling
 from pirf.schedules import Levels
@@ -18,6 +18,10 @@ from pirf.schedules import Levels
 SAMPLERS = [Euler, Heun, Multistep, Ancestral]
 SHAPE = (2, 6, 6)
 POISSON = Poisson(Grid.square(6))
+
+
+def total(x):
+    return x.flatten(1).sum(1)
 
 
 def oracle():
@@ -153,3 +157,5 @@ def test_bad_guidance_is_refused():
         DPS(DPS(oracle(), POISSON), POISSON)
     with pytest.raises(ValueError, match="weight"):
         Term(POISSON, -1.0)
+    with pytest.raises(InputError, match=r"a guidance term needs a differentiable reward: got Scaled\(reward=BlackBox"):
+        DPS(oracle(), Scaled(BlackBox(total), 2.0))

@@ -5,7 +5,7 @@ from toys import Function, Tiny, normal, perturb, tiny_unet
 from pirf.denoisers import GaussianDenoiser, Handover
 from pirf.errors import InputError
 from pirf.noise import Noise
-from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep
+from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, State
 from pirf.schedules import Levels
 
 STEPS = 5
@@ -110,6 +110,27 @@ def test_the_initial_state_and_renoising():
     assert torch.equal(c.initial().x, c.levels[0] * c.noise.fold("initial").normal((2, 8, 8), torch.float64))
     x0, noise = normal(3, 2, 8, 8), Noise(9)[range(3)]
     assert torch.equal(c.renoise(x0, 2, noise), x0 + c.levels[2] * noise.normal((2, 8, 8), torch.float64))
+
+
+def test_a_denoiser_may_start_elsewhere():
+    network = Tiny()
+    network.start = lambda z: 2 * z + 1
+    c = chain(Euler, network)
+    assert torch.equal(c.initial().x, c.levels[0] * (2 * c.white() + 1))
+    assert torch.equal(c.white(), chain(Euler).white())
+    assert torch.equal(chain(Euler, network.frozen_trunk(1)).initial().x, c.initial().x)
+
+
+def test_an_estimate_that_lies_ahead_is_not_made_again():
+    c = chain(Ancestral)
+    x = c.initial().x
+    law, made = c.transition(2, State(x)), c.predict(x, 2)
+    count = c.tally.evaluations
+    again = c.transition(2, State(x, ahead=made))
+    assert torch.equal(again.mean, law.mean)
+    assert c.tally.evaluations == count
+    c.transition(2, State(x, ahead=made).detach())
+    assert c.tally.evaluations == count + 1
 
 
 def test_gradients_begin_at_a_stored_state_or_after_it():

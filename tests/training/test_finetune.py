@@ -8,13 +8,13 @@ import torch
 from tolerances import assert_close
 from toys import Affine, Constant, Quadratic, Tiny, perturb
 
-from pirf.backprop import AdjointMatching, Full, LastSteps, LayerTruncated, Pathwise, Windows
+from pirf.backprop import AdjointMatching, Full, GradientStrategy, LastSteps, LayerTruncated, Loss, Pathwise, Windows
 from pirf.denoisers import Handover
 from pirf.errors import InputError, NumericalError
 from pirf.guidance import DPS
 from pirf.noise import Noise
 from pirf.regularizers import Distillation, Together, WeightAnchor
-from pirf.rewards import Reward
+from pirf.rewards import BlackBox, Reward, Scaled
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, State
 from pirf.schedules import EDM
 from pirf.training import Constant as Steady
@@ -314,6 +314,45 @@ def test_bad_settings_are_refused(bad):
 def test_a_guided_model_is_refused():
     with pytest.raises(InputError, match="fine-tuning takes a plain denoiser: got DPS"):
         call(DPS(Tiny(), Quadratic()), Quadratic())
+
+
+def total(x):
+    return x.flatten(1).sum(1)
+
+
+@pytest.mark.parametrize("gradient", [LastSteps(1), LayerTruncated(LastSteps(1)), AdjointMatching()], ids=repr)
+def test_a_reward_without_a_gradient_is_refused_before_anything_is_computed(gradient, tmp_path):
+    model, asked = Tiny(), []
+    model.register_forward_pre_hook(lambda *_: asked.append(True))
+    before = weights(model)
+    with pytest.raises(
+        InputError, match=r"needs a differentiable reward: got Scaled\(reward=BlackBox\(function=.*total"
+    ) as refused:
+        call(model, Scaled(BlackBox(total), 2.0), gradient=gradient, sampler=Ancestral(steps=3), out=tmp_path / "run")
+    assert "\n" not in str(refused.value)
+    assert not asked
+    assert not (tmp_path / "run").exists()
+    assert all(map(torch.equal, before, weights(model)))
+
+
+def test_a_strategy_that_only_scores_takes_it():
+    """Evolution by finite differences of D ≡ θ, which asks for no gradient of the reward."""
+
+    @attrs.frozen
+    class Differences(GradientStrategy):
+        needs_gradient = False
+
+        def loss(self, chain, reward, noise, state=None):
+            theta = chain.denoiser.theta
+            above, below = (reward(torch.full((1, 1, 1), float(theta.detach()) + h).double()) for h in (1e-3, -1e-3))
+            return Loss(-theta * (above - below).mean() / 2e-3, float(above.mean()))
+
+    tuned = call(Constant(theta=0.0), BlackBox(parabola), gradient=Differences(), steps=200, half_life=0.0)
+    assert abs(tuned.theta.item() - 0.4) < 1e-2
+
+
+def parabola(x):
+    return Quadratic(0.4)(x)
 
 
 def test_it_raises_the_reward():
