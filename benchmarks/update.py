@@ -357,12 +357,13 @@ def saved(row: Row) -> tuple[int, float]:
     return sum(found.values()), float(counter.get_total_flops())
 
 
-def blocks_go_back() -> None:
-    """Every block of 64 KiB or more is a map of its own, so that the resident set is what is in use."""
+def blocks_go_back(at_once: bool = False) -> None:
+    """What has been freed is the system's again; ``at_once``, every block of 64 KiB or more is a map of its own from now on."""
     libc = ctypes.CDLL("libc.so.6")
-    libc.mallopt(-3, 2**16)  # M_MMAP_THRESHOLD
-    libc.mallopt(-4, 2**20)  # M_MMAP_MAX
-    libc.mallopt(-1, 0)  # M_TRIM_THRESHOLD
+    if at_once:
+        libc.mallopt(-3, 2**16)  # M_MMAP_THRESHOLD
+        libc.mallopt(-4, 2**20)  # M_MMAP_MAX
+        libc.mallopt(-1, 0)  # M_TRIM_THRESHOLD
     libc.malloc_trim(0)
 
 
@@ -383,7 +384,7 @@ def peak(row: Row, watch: Watch) -> int | None:
         parts(row, watch)
         return int(torch.cuda.max_memory_allocated() - before)
     try:
-        blocks_go_back()
+        blocks_go_back(at_once=True)
         Path("/proc/self/clear_refs").write_text("5")
         before = resident("VmRSS")
     except OSError:
@@ -464,17 +465,23 @@ def measure(n: int, device: torch.device, options: argparse.Namespace) -> dict[s
     few = options.quick or (n == 128 and device.type == "cpu")
     rows = rows_of(problem, base, batch, watch, few=few, compiled=options.compile)
     taken: dict[str, list[dict[str, float]]] = {row.name: [] for row in rows}
-    gradients: dict[str, dict[str, Tensor]] = {}
+    exact: dict[str, dict[str, Tensor]] = {}  # of the plain loops
+    gaps: dict[str, float] = {}
     began = time.perf_counter()
     with watch.on_departures():
         for turn in range(options.repeats):
+            blocks_go_back()
             if turn and time.perf_counter() - began > options.seconds * turn / (turn + 1):
                 break
             for row in rows:
                 if turn and row.slow:
                     continue
-                seconds, gradients[row.name] = parts(row, watch)
+                seconds, gradient = parts(row, watch)
+                if row.name.startswith("released"):
+                    exact[row.name] = gradient
+                gaps[row.name] = gap(gradient, exact[f"released, K={row.beside}"])
                 taken[row.name].append(seconds)
+                del gradient
                 print(f"{n}², turn {turn + 1}, {row.name}: {sum(seconds.values()):.3f} s", file=sys.stderr, flush=True)
     totals = {name: [sum(turn.values()) for turn in turns] for name, turns in taken.items()}
     rate = convolution_rate(n, batch, watch)
@@ -492,7 +499,7 @@ def measure(n: int, device: torch.device, options: argparse.Namespace) -> dict[s
         # What a checkpoint recomputes is saved out of the hooks' sight.
         line["saved"] = None if row.name.startswith("Full") else kept
         line["share"] = None if row.share > 1 or math.isnan(flops) else flops / line["total"] / rate
-        line["gap"] = gap(gradients[row.name], gradients[beside])
+        line["gap"] = gaps[row.name]
         table.append(line)
     sizes: dict[str, Any] = {
         "n": n,
@@ -503,20 +510,20 @@ def measure(n: int, device: torch.device, options: argparse.Namespace) -> dict[s
     sizes["last_stage"] = sum(p.numel() for p in base.last_stages(1))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     sizes |= {"hardware": hardware(), "threads": torch.get_num_threads(), "cores": cores}
-    return {**sizes, "turns": len(totals["LastSteps(1)"]), "rows": table, "again": (rows, watch)}
+    if device.type == "cuda":
+        for row, line in zip(rows, table, strict=True):
+            line["peak"] = peak(row, watch)
+    return {**sizes, "turns": len(totals["LastSteps(1)"]), "rows": table}
 
 
 def add_peaks(found: dict[str, Any], quick: bool) -> None:
-    """On the CPU one fresh process per row; ``quick``, the two rows that a target compares."""
-    rows, watch = found.pop("again")
+    """On the CPU, one fresh process per row; ``quick``, the two rows that a target compares."""
     known = {line["row"]: line for line in found["rows"]}
     names = ("LastSteps(1)", f"Full(segments={N})") if quick else tuple(known)
     for name in names:
         if name not in known:
             found["rows"].append(known.setdefault(name, {"row": name}))
-        here = next((row for row in rows if row.name == name), None)
-        on_cpu = watch.device.type == "cpu"
-        known[name]["peak"] = peak_elsewhere(name, found["n"], found["batch"]) if on_cpu else here and peak(here, watch)
+        known[name]["peak"] = peak_elsewhere(name, found["n"], found["batch"])
 
 
 COLUMNS = (
@@ -548,6 +555,14 @@ def table(found: Mapping[str, Any], quality: Mapping[str, Sequence[float]]) -> s
     return "\n".join(lines)
 
 
+def keep(found: Mapping[str, Any], device: torch.device) -> None:
+    """Beside the other sizes, in place of an older run of this one."""
+    path = RESULTS / f"update-{device.type}.json"
+    others = json.loads(path.read_text())["sizes"] if path.exists() else []
+    sizes = sorted([kept for kept in others if kept["n"] != found["n"]] + [found], key=lambda size: int(size["n"]))
+    path.write_text(json.dumps({"device": device.type, "steps": N, "dtype": "float32", "sizes": sizes}, indent=1) + "\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
@@ -566,24 +581,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.size, options.repeats, options.seconds = [32], 3, 25.0
     device = torch.device(options.device)
     if options.peak is not None:
-        blocks_go_back()  # before anything is freed
+        blocks_go_back(at_once=True)  # before anything is freed
         problem, (n,) = pirf.problems.poisson(options.size[0]), options.size
         (row,) = rows_of(problem, network(n, problem, device), options.batch, Watch(device), compiled=True, only=options.peak)
         print(json.dumps(peak(row, Watch(device))))
         return 0
-    path = RESULTS / f"update-{device.type}.json"
-    known = json.loads(path.read_text())["sizes"] if path.exists() else []
     sizes = []
     for n in options.size:
         found = measure(n, device, options)
-        add_peaks(found, options.quick)
-        print(f"\n{n}², batch {found['batch']}, {found['parameters'] / 1e6:.2f} M parameters\n\n{table(found, {})}")
         sizes.append(found)
+        gc.collect()
+        blocks_go_back()
         if not options.quick:
-            known = sorted([kept for kept in known if kept["n"] != n] + [found], key=lambda size: int(size["n"]))
-            path.write_text(
-                json.dumps({"device": device.type, "steps": N, "dtype": "float32", "sizes": known}, indent=1) + "\n"
-            )
+            keep(found, device)  # the peaks take as long again
+        if device.type == "cpu":
+            add_peaks(found, options.quick)
+        if not options.quick:
+            keep(found, device)
+        print(f"\n{n}², batch {found['batch']}, {found['parameters'] / 1e6:.2f} M parameters\n\n{table(found, {})}")
     missed = [f"{found['n']}²: {line}" for found in sizes for line in shortfalls(found["rows"])]
     print("\n" + ("\n".join(missed) or "every target is met"))
     return 1 if missed and options.quick else 0
