@@ -35,6 +35,7 @@ class Experience:
     guesses: Tensor | None
     """Scores of the estimates, (N − start, batch), where they were asked for."""
     scores: Tensor
+    """In the dtype and on the device of the states."""
     steps: tuple[int, ...]
     """Those with a variance: the others have no density and are not learned."""
     evaluations: int
@@ -88,7 +89,8 @@ def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: boo
         trail = [*visited, final]
         estimates = tuple(state.estimate for state in trail[1:] if state.estimate is not None)
         seen = (*estimates, final.x) if guesses else (final.x,)
-        scores = torch.stack([score(reward, mine.physical(x), mine.condition).detach() for x in seen])
+        found = torch.stack([score(reward, mine.physical(x), mine.condition).detach() for x in seen])
+        scores = found.to(final.x)  # what a black box returns may be of another kind
     chain.tally.evaluations += mine.tally.evaluations
     random = tuple(k for k in range(first, chain.steps) if sampler.variance(*chain.levels[k : k + 2]) > 0)
     if not random:
@@ -135,7 +137,7 @@ def standard_deviation(values: Tensor, what: str) -> Tensor:
     finite(values, what)
     rows = values.reshape(-1, values.shape[-1])
     spread = rows.std(1) if rows.shape[1] > 1 else torch.zeros_like(rows[:, 0])
-    equal = spread <= 1e-12 * rows.abs().amax(1)
+    equal = spread <= 16 * torch.finfo(rows.dtype).eps * rows.abs().amax(1)
     if bool(equal.any()):
         raise NumericalError(
             f"{what}: all {rows.shape[1]} values of a batch are {float(rows[equal][0, 0]):.6g} and prefer no trajectory to "

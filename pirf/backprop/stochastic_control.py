@@ -21,7 +21,7 @@ import torch
 from pirf.backprop.base import GradientStrategy, Loss
 from pirf.backprop.experience import beside, explore, laws, random_steps
 from pirf.backprop.learned import Batch, Learned
-from pirf.backprop.value_gradient import slope
+from pirf.backprop.value_gradient import asked, slope
 from pirf.backprop.values import Fitted, Value
 from pirf.errors import NumericalError
 from pirf.noise import Noise
@@ -66,9 +66,10 @@ class StochasticControl(GradientStrategy):
         for k, law in laws(chain, found, sorted(used.means)):
             total = total + law.divergence(attrs.evolve(law, mean=used.means[k])).mean()
         visited = tuple((chain.levels[k], found.before(k)) for k in sorted(used.means))
-        notes = {"contraction": used.contraction, "rewards": found.rewards if fresh else 0}
+        rewards, vjps = asked(self.value, chain, sorted(used.means)) if fresh else (0, 0)
+        notes = {"contraction": used.contraction, "rewards": found.rewards + 2 * rewards if fresh else 0}
         spent = chain.tally.evaluations - before
-        return Loss(total, float(found.scores.mean()), visited, spent, len(used.means), state, notes)
+        return Loss(total, float(found.scores.mean()), visited, spent, len(used.means) + 2 * vjps, state, notes)
 
     def _collect(self, chain: Chain, reward: Reward, noise: Noise, state: Learned) -> Batch:
         found = explore(chain, reward, noise, self.first_graded(chain), self.value.guesses)

@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pirf.backprop.base import score
-from pirf.backprop.experience import Experience, explore, finite, standard_deviation
+from pirf.backprop.experience import Experience, explore, standard_deviation
+from pirf.errors import InputError, NumericalError
 from pirf.noise import Noise
 from pirf.rewards import Reward
 from pirf.samplers import Chain
@@ -109,8 +110,8 @@ class Fitted(Value):
     def init(self, chain: Chain, reward: Reward, noise: Noise, start: int) -> Critic:
         """A network fitted to trajectories of the untuned model."""
         batches = [
-            explore(chain, reward, noise.fold("explore", i)[range(self.batch)], start, guesses=self.structured)
-            for i in range(self.pretrain)
+            explore(chain, reward, noise.fold("explore")[range(first, first + self.batch)], start, guesses=self.structured)
+            for first in range(0, self.pretrain * self.batch, self.batch)
         ]
         scores = torch.cat([found.scores for found in batches])
         critic = Critic(chain.denoiser.shape, self.width, self.lr, scores, noise.fold("critic"))
@@ -128,24 +129,34 @@ class Fitted(Value):
         """The network, and the guesses that were made on the way."""
         x, levels, guesses = self._flat(chain, experience)
         with torch.no_grad():
-            values = self._mixed(learned, x, levels, guesses).reshape(len(experience.estimates), -1)
-        return torch.cat([values, experience.scores[None].to(values.dtype)])
+            values = self._mixed(learned, x, levels, guesses).reshape(len(experience.states), -1)
+        return torch.cat([values[:-1], experience.scores[None]])
 
     def at(self, learned: Any, chain: Chain, reward: Reward, x: Field, k: int) -> Tensor:
         """Network and r(D(x)); one evaluation more where it is structured."""
-        if k == chain.steps and self.structured:
-            return score(reward, chain.physical(x), chain.condition)
-        guesses = score(reward, chain.physical(chain.predict(x, k)), chain.condition) if self.structured else None
+        guesses = None
+        if self.structured:
+            guesses = score(reward, chain.physical(x if k == chain.steps else chain.predict(x, k)), chain.condition)
+            if x.requires_grad and not guesses.requires_grad:
+                raise InputError(
+                    "the gradient of a structured value needs a differentiable reward",
+                    got=f"a score without gradient from {reward!r}",
+                    why="r(x̂₀) is a part of the value, and the network alone would climb something else",
+                    hint="Fitted(structured=False), a value that is a network alone",
+                )
+            if k == chain.steps:
+                return guesses
         return self._mixed(learned, x, torch.full_like(x.flatten(1)[:, 0], chain.levels[k]), guesses)
 
     def _fit(self, critic: Critic, chain: Chain, experience: Experience, returns: Tensor, noise: Noise) -> None:
         x, levels, guesses = self._flat(chain, experience)
+        wanted = torch.cat([returns, experience.scores[None]]).reshape(-1)
         (generator,) = noise[0].generators()
         order = torch.from_numpy(generator.permutation(len(x))).to(x.device)
         for begin in range(0, len(order), self.batch):
             chosen = order[begin : begin + self.batch]
             known = None if guesses is None else guesses[chosen]
-            gap = self._mixed(critic, x[chosen], levels[chosen], known) - returns.reshape(-1)[chosen]
+            gap = self._mixed(critic, x[chosen], levels[chosen], known) - wanted[chosen]
             critic.descend((gap / critic.spread).square().mean())
 
     def _mixed(self, critic: Critic, x: Field, levels: Tensor, guesses: Tensor | None) -> Tensor:
@@ -158,11 +169,11 @@ class Fitted(Value):
 
     @staticmethod
     def _flat(chain: Chain, experience: Experience) -> tuple[Field, Tensor, Tensor | None]:
-        """All states that a step departs from, their levels and guesses, as one batch."""
-        x = torch.cat(experience.states[:-1])
-        levels = torch.tensor(chain.levels[experience.start : -1], dtype=x.dtype, device=x.device)
-        guesses = experience.guesses
-        return x, levels.repeat_interleave(len(experience.scores)), None if guesses is None else guesses.reshape(-1).to(x.dtype)
+        """All states, their levels and guesses, as one batch; at σ = 0 the guess is the score."""
+        x, guesses = torch.cat(experience.states), experience.guesses
+        levels = torch.tensor(chain.levels[experience.start :], dtype=x.dtype, device=x.device)
+        known = None if guesses is None else torch.cat([guesses, experience.scores[None]]).reshape(-1)
+        return x, levels.repeat_interleave(len(experience.scores)), known
 
 
 @final
@@ -201,8 +212,12 @@ class Critic(nn.Module):
         return self.center + self.spread * out[:, 0]
 
     def descend(self, loss: Tensor) -> None:
-        """One step of Adam, refused where the loss is not finite."""
-        finite(loss, "the value network's loss")
+        """One step of Adam, refused where the network has exploded: off by a million standard deviations, or by no number."""
+        if not float(loss) <= 1e12:
+            raise NumericalError(
+                f"the value network is off by {float(loss) ** 0.5:.3g} standard deviations of the scores it began with; "
+                "weights untouched. Try Fitted with a smaller lr."
+            )
         for parameter, gradient in zip(self.parameters(), torch.autograd.grad(loss, list(self.parameters())), strict=True):
             parameter.grad = gradient
         self.optimizer.step()
