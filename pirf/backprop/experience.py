@@ -21,7 +21,7 @@ from pirf.rewards import Reward
 from pirf.samplers import Chain, State, StochasticSampler, Transition
 from pirf.tensors import Field
 
-__all__ = ["Experience", "beside", "explore", "finite", "laws", "random_steps", "standard_deviation", "standardised"]
+__all__ = ["Experience", "beside", "drawn", "explore", "finite", "laws", "random_steps", "standard_deviation", "standardised"]
 
 
 @final
@@ -77,10 +77,15 @@ def random_steps(chain: Chain, name: str) -> int:
     return min(first_trained(chain), chain.steps - 1)
 
 
-def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: bool = False) -> Experience:
-    """Trajectories of the current weights; a prefix that no trained weight touches may be stored."""
+def drawn(chain: Chain, first: int) -> tuple[int, ...]:
+    """The steps from ``first`` on that have a variance."""
     sampler = chain.sampler
     assert isinstance(sampler, StochasticSampler)
+    return tuple(k for k in range(first, chain.steps) if sampler.variance(*chain.levels[k : k + 2]) > 0)
+
+
+def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: bool = False) -> Experience:
+    """Trajectories of the current weights; a prefix that no trained weight touches may be stored."""
     mine = attrs.evolve(chain, noise=noise, tally=type(chain.tally)())
     visited: list[State] = []
     with torch.no_grad():
@@ -92,11 +97,11 @@ def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: boo
         found = torch.stack([score(reward, mine.physical(x), mine.condition).detach() for x in seen])
         scores = found.to(final.x)  # what a black box returns may be of another kind
     chain.tally.evaluations += mine.tally.evaluations
-    random = tuple(k for k in range(first, chain.steps) if sampler.variance(*chain.levels[k : k + 2]) > 0)
+    random = drawn(chain, first)
     if not random:
         raise InputError(
             "a step with a variance is needed",
-            got=f"{sampler!r} from step {first}",
+            got=f"{chain.sampler!r} from step {first}",
             why="the step to σ=0 is deterministic and has no density",
             hint="a handover before the last 2 steps or more, or Ancestral(spread=0.5)",
         )
