@@ -13,6 +13,7 @@ iteration that diverges is stopped.
 
 from __future__ import annotations
 
+import math
 from typing import Any, final
 
 import attrs
@@ -42,6 +43,11 @@ class StochasticControl(GradientStrategy):
     updates: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(1)))
     """Updates of one step before its predecessor's turn; after the first comes the last again.  ``None``: all at once."""
     turn: int = 0
+
+    @property
+    def period(self) -> int:
+        """New targets are set at a step's turn, and when they have served."""
+        return math.lcm(self.epochs, self.updates or 1)
 
     def at(self, update: int) -> GradientStrategy:
         """The step whose turn it is."""

@@ -15,7 +15,7 @@ Values are fitted by least squares to the returns of trajectories, first to thos
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import attrs
@@ -211,11 +211,29 @@ class Critic(nn.Module):
         out: Tensor = self.out(F.silu(self.hidden(torch.cat([h.mean((2, 3)), known], 1))))
         return self.center + self.spread * out[:, 0]
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and the optimizer's state."""
+        moments = self.optimizer.state_dict()["state"].items()
+        return {
+            **{f"network.{name}": tensor for name, tensor in self.state_dict().items()},
+            **{f"optimizer.{i}.{name}": tensor for i, entries in moments for name, tensor in entries.items()},
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """What :meth:`tensors` gave."""
+        self.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                moments.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
     def descend(self, loss: Tensor) -> None:
         """One step of Adam, refused where the network has exploded: off by a million standard deviations, or by no number."""
-        if not float(loss) <= 1e12:
+        if not (squared := float(loss.detach())) <= 1e12:
             raise NumericalError(
-                f"the value network is off by {float(loss) ** 0.5:.3g} standard deviations of the scores it began with; "
+                f"the value network is off by {squared**0.5:.3g} standard deviations of the scores it began with; "
                 "weights untouched. Try Fitted with a smaller lr."
             )
         for parameter, gradient in zip(self.parameters(), torch.autograd.grad(loss, list(self.parameters())), strict=True):
