@@ -9,6 +9,7 @@ import math
 
 import attrs
 import torch
+from tolerances import assert_moment
 from torch import nn
 from toys import Quadratic
 
@@ -39,11 +40,12 @@ class Shifted(Denoiser):
         shape = (len(levels),) if samples is None else (len(levels), samples, 1, 1)
         self.shift = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
 
-    def index(self, sigma):
-        return min(range(len(self.known)), key=lambda i: abs(self.known[i] - float(sigma)))
+    def of(self, parameter, x, sigma):
+        own = parameter[min(range(len(self.known)), key=lambda i: abs(self.known[i] - float(sigma)))]
+        return own if own.ndim == 0 or len(own) == len(x) else own.mean()
 
     def forward(self, x, sigma, condition=None):
-        return self.m + self.s**2 / (self.s**2 + sigma**2) * (x - self.m) + self.shift[self.index(sigma)]
+        return self.m + self.s**2 / (self.s**2 + sigma**2) * (x - self.m) + self.of(self.shift, x, sigma)
 
 
 class Tilted(Shifted):
@@ -55,7 +57,7 @@ class Tilted(Shifted):
 
     def forward(self, x, sigma, condition=None):
         unit = (x - self.m) / (self.s**2 + sigma**2) ** 0.5
-        return Shifted.forward(self, x, sigma) + self.slope[self.index(sigma)] * unit
+        return Shifted.forward(self, x, sigma) + self.of(self.slope, x, sigma) * unit
 
 
 def setting(steps, spread=S, s=S, m=M, network=Shifted, samples=None, schedule=EDM()):
@@ -64,15 +66,11 @@ def setting(steps, spread=S, s=S, m=M, network=Shifted, samples=None, schedule=E
     return Chain(sampler, denoiser, Noise(0)), denoiser
 
 
-def at_zero():
-    return State(torch.zeros(1, 1, 1, dtype=torch.float64))
-
-
 def laws(chain, s=S):
     """Per step: variance v_k, w_{k+1}, and how much of a constant in D reaches the mean, 1 − σ↓/σ."""
     for k in range(chain.steps):
         departure, arrival = chain.levels[k] ** 2, chain.levels[k + 1] ** 2
-        yield chain.transition(k, at_zero()).variance, s**2 / (s**2 + arrival), 1 - arrival / departure
+        yield chain.sampler.variance(*chain.levels[k : k + 2]), s**2 / (s**2 + arrival), 1 - arrival / departure
 
 
 def optimum(chain, s=S, b=B, alpha=ALPHA):
@@ -212,23 +210,32 @@ def write(network, weights):
 
 
 def per_sample(strategy, chain, reward, noise, state):
-    """What each sample says of the gradient, (N, weights per level, batch): every sample has weights of its own."""
+    """The loss, and what each sample says of its gradient, (N, weights per level, batch): all have weights of their own."""
     loss = strategy.loss(chain, reward, noise, state)
     found = torch.autograd.grad(loss.value, list(chain.denoiser.parameters()))
     return loss, len(noise) * torch.stack([g.flatten(1) for g in found], 1)
 
 
-def newton(strategy, bowl, chain, updates, batch, scale=1.0):
-    """Weights after Newton steps on the strategy's gradients, with the closed-form Hessian: independent of each other."""
-    state, network = strategy.init(chain, bowl.reward(), Noise(1)), chain.denoiser
-    out = []
+def assert_settles(strategy, scale=1.0, updates=40, batch=200):
+    """From the base, Newton steps with the closed-form Hessian end around the optimum, and so does what they sample.
+
+    Every update forgets the weights before it, so that the later ones are independent draws.
+    """
+    bowl = Bowl()
+    chain, network = bowl.setting(6)
+    best, state, weights, ends = bowl.optimum(chain), strategy.init(chain, bowl.reward(), Noise(1)), [], []
     for i in range(updates):
         loss = strategy.loss(chain, bowl.reward(), Noise(5).fold(i)[range(batch)], state)
         gradient = torch.stack(torch.autograd.grad(loss.value, [network.shift, network.slope]), 1)
-        change = torch.linalg.solve(bowl.hessian(chain), scale * gradient)
-        write(network, torch.stack([network.shift, network.slope], 1).detach() - change)
-        out.append(torch.stack([network.shift, network.slope], 1).detach().clone())
-    return out
+        now = torch.stack([network.shift, network.slope], 1).detach()
+        write(network, now - torch.linalg.solve(bowl.hessian(chain), scale * gradient))
+        weights.append(torch.stack([network.shift, network.slope], 1).detach().clone())
+        ends.append(bowl.end(chain))
+    write(network, best)
+    for draws, expected in zip(torch.stack(weights[8:]).flatten(1).T, best.flatten(), strict=True):
+        assert_moment(draws, float(expected))
+    for draws, expected in zip(torch.tensor(ends[8:], dtype=torch.float64).T, bowl.end(chain), strict=True):
+        assert_moment(draws, expected)
 
 
 @attrs.frozen
