@@ -92,7 +92,7 @@ def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: boo
         first, departed = mine.depart(start)
         final = mine.run(departed, first, visit=lambda k, state: visited.append(state))
         trail = [*visited, final]
-        estimates = tuple(state.estimate for state in trail[1:] if state.estimate is not None)
+        estimates = tuple(state.estimate.detach() for state in trail[1:] if state.estimate is not None)
         seen = (*estimates, final.x) if guesses else (final.x,)
         found = torch.stack([score(reward, mine.physical(x), mine.condition).detach() for x in seen])
         scores = found.to(final.x)  # what a black box returns may be of another kind
