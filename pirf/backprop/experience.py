@@ -58,6 +58,10 @@ class Experience:
         whole = self.scores.expand(len(self.estimates), -1)
         return whole if prices is None else whole - prices.flip(0).cumsum(0).flip(0)
 
+    def inside(self, window: tuple[int, int] | None) -> tuple[int, ...]:
+        """Those of the steps that lie in the window, if there is one."""
+        return tuple(k for k in self.steps if window is None or window[0] <= k < window[1])
+
     def law(self, chain: Chain, k: int) -> Transition:
         """The transition that step k was drawn from; no evaluation."""
         assert isinstance(chain.sampler, StochasticSampler)

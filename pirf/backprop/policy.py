@@ -72,7 +72,7 @@ class Policy(GradientStrategy):
             state.batch = self._collect(chain, reward, noise, state)
         used, fresh = state.batch, state.batch.epochs == 0
         total, clipped, apart = torch.zeros(()), 0.0, 0.0
-        learned = [k for k in used.experience.steps if self.window is None or self.window[0] <= k < self.window[1]]
+        learned = used.experience.inside(self.window)
         for k, law in laws(chain, used.experience, learned):
             reached, size = used.experience.after(k), law.mean[0].numel() if self.dimensions == "mean" else 1
             density = law.log_probability(reached) / size

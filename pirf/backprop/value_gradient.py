@@ -53,24 +53,32 @@ def asked(value: Value, chain: Chain, steps: Sequence[int]) -> tuple[int, int]:
 
 
 def climb(
-    strategy: GradientStrategy, chain: Chain, reward: Reward, noise: Noise, state: Any, value: Value, kl: float, priced: bool
+    strategy: GradientStrategy,
+    chain: Chain,
+    reward: Reward,
+    noise: Noise,
+    state: Any,
+    value: Value,
+    kl: float,
+    priced: bool,
+    window: tuple[int, int] | None = None,
 ) -> Loss:
     """One batch of new trajectories, the value's slope at every arrival; with ``priced`` the value foresees the prices."""
     state, before = Learned.known(strategy, state), chain.tally.evaluations
     found = explore(chain, reward, noise, strategy.first_graded(chain), value.guesses)
     means, prices = beside(chain, state.base, found, kl) if state.base is not None else ({}, None)
-    total, apart = torch.zeros(()), 0.0
-    for k, law in laws(chain, found, found.steps):
+    total, apart, learned = torch.zeros(()), 0.0, found.inside(window)
+    for k, law in laws(chain, found, learned):
         total = total - (law.mean * slope(value, state.value, chain, reward, found.after(k), k + 1)).flatten(1).sum(1).mean()
         if kl:
             distance = law.divergence(attrs.evolve(law, mean=means[k])).mean()
             total, apart = total + kl * distance, apart + float(distance.detach())
     value.learn(state.value, chain, found, found.returns(prices if priced else None), noise.fold("value"))
-    visited = tuple((chain.levels[k], found.before(k)) for k in found.steps)
-    rewards, vjps = asked(value, chain, found.steps)
+    visited = tuple((chain.levels[k], found.before(k)) for k in learned)
+    rewards, vjps = asked(value, chain, learned)
     notes = {"kl": apart, "rewards": found.rewards + rewards}
     spent = chain.tally.evaluations - before
-    return Loss(total, float(found.scores.mean()), visited, spent, len(found.steps) + vjps, state, notes)
+    return Loss(total, float(found.scores.mean()), visited, spent, len(learned) + vjps, state, notes)
 
 
 @final

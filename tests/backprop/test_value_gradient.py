@@ -5,7 +5,7 @@ from gaussian import ALPHA, B, Bowl, S, Single, Slope, assert_settles, laws, lin
 from tolerances import assert_close, assert_moment
 from toys import Constant, Quadratic, Tiny, normal
 
-from pirf.backprop import ContinuousTime, Fitted, Known, ValueGradient
+from pirf.backprop import ContinuousTime, Fitted, Known, ValueGradient, Windows
 from pirf.errors import InputError, NumericalError
 from pirf.noise import Noise
 from pirf.rewards import Reward
@@ -46,6 +46,19 @@ def test_of_a_quadratic_reward_the_samples_mean_is_the_gradient(strategy):
     for draws, expected in zip(found.flatten(0, 1), BOWL.gradient(chain).flatten(), strict=True):
         assert_moment(draws, float(expected), errors=3)
     assert (loss.evaluations, loss.vjps) == (15, 5)  # the trajectory, the base and the trained steps beside it
+
+
+def test_the_windows_of_the_closed_form_add_up():
+    chain, network = setting(5, 0.0)
+    strategy = ContinuousTime(value=linear(), form="gradient", kl=0.5)
+    state = strategy.init(chain, Slope(), Noise(1))
+    found = []
+    for part in (strategy, *(Windows(2, updates=1, inner=strategy).at(w) for w in (0, 1))):
+        loss = part.loss(chain, Slope(), NOISE, state)
+        found.append(torch.autograd.grad(loss.value, [network.shift])[0])
+        assert int(found[-1].count_nonzero()) == loss.vjps == len(loss.states)
+    assert [int(g.count_nonzero()) for g in found] == [4, 2, 2]  # the step to σ = 0 is in no window
+    assert_close(found[1] + found[2], found[0])
 
 
 def test_a_structured_value_is_paid_for():
