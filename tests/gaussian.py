@@ -13,7 +13,7 @@ from tolerances import assert_moment
 from torch import nn
 from toys import Quadratic
 
-from pirf.backprop import Known
+from pirf.backprop import Known, Value
 from pirf.denoisers import Denoiser
 from pirf.noise import Noise
 from pirf.rewards import Reward
@@ -81,6 +81,22 @@ def optimum(chain, s=S, b=B, alpha=ALPHA):
 def linear(s=S, m=M, b=B):
     """E[bx | x_k] = bD: the value of the base, and up to a constant per level that of every shifted policy."""
     return Known(lambda x, sigma: b * (m + s**2 / (s**2 + sigma**2) * (x - m)).flatten(1).sum(1))
+
+
+@attrs.frozen
+class Recorder(Value):
+    """The linear value, which notes what it was to learn: (returns, experience)."""
+
+    seen: list = attrs.field(factory=list)
+
+    def along(self, learned, chain, experience):
+        return linear().along(learned, chain, experience)
+
+    def at(self, learned, chain, reward, x, k):
+        return linear().at(learned, chain, reward, x, k)
+
+    def learn(self, learned, chain, experience, returns, noise):
+        self.seen.append((returns, experience))
 
 
 def line(function):

@@ -3,11 +3,11 @@ import math
 import attrs
 import pytest
 import torch
-from gaussian import ALPHA, B, Bowl, S, Slope, assert_settles, laws, linear, optimum, per_sample, setting, write
+from gaussian import ALPHA, B, Bowl, Recorder, S, Slope, assert_settles, laws, linear, optimum, per_sample, setting, write
 from tolerances import assert_close, assert_moment
 from toys import Quadratic, Tiny, normal
 
-from pirf.backprop import Fitted, Known, RewardDirectedQ, Value
+from pirf.backprop import Fitted, Known, RewardDirectedQ
 from pirf.errors import InputError
 from pirf.noise import Noise
 from pirf.rewards import Reward
@@ -105,22 +105,6 @@ def test_of_a_quadratic_reward_descent_ends_where_the_tilted_law_is():
 
 
 # What it needs.
-
-
-@attrs.frozen
-class Recorder(Value):
-    """A known value that notes what it was to learn."""
-
-    seen: list = attrs.field(factory=list)
-
-    def along(self, learned, chain, experience):
-        return linear().along(learned, chain, experience)
-
-    def at(self, learned, chain, reward, x, k):
-        raise AssertionError("no slope is asked for")
-
-    def learn(self, learned, chain, experience, returns, noise):
-        self.seen.append((returns, experience))
 
 
 def test_the_value_is_told_the_sampled_price_of_the_steps_ahead():

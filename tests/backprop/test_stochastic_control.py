@@ -1,11 +1,26 @@
 import attrs
 import pytest
 import torch
-from gaussian import ALPHA, B, Bowl, S, Single, Slope, assert_settles, laws, linear, optimum, per_sample, setting, write
+from gaussian import (
+    ALPHA,
+    B,
+    Bowl,
+    Recorder,
+    S,
+    Single,
+    Slope,
+    assert_settles,
+    laws,
+    linear,
+    optimum,
+    per_sample,
+    setting,
+    write,
+)
 from tolerances import assert_close, assert_moment
 from toys import Constant, Quadratic, Tiny, normal
 
-from pirf.backprop import Known, LayerTruncated, StochasticControl, Value
+from pirf.backprop import Known, LayerTruncated, StochasticControl
 from pirf.errors import InputError, NumericalError
 from pirf.noise import Noise
 from pirf.samplers import Ancestral, Chain, Euler, Heun
@@ -180,22 +195,6 @@ def test_what_it_needs_is_said():
         strategy.init(Chain(Ancestral(steps=3, eta=0.0), Tiny(), Noise(0)), Quadratic(), Noise(1))
 
 
-@attrs.frozen
-class Recorder(Value):
-    """A known value that notes what it was to learn."""
-
-    seen: list = attrs.field(factory=list)
-
-    def along(self, learned, chain, experience):
-        return linear().along(learned, chain, experience)
-
-    def at(self, learned, chain, reward, x, k):
-        return linear().at(learned, chain, reward, x, k)
-
-    def learn(self, learned, chain, experience, returns, noise):
-        self.seen.append((returns, experience.scores))
-
-
 def test_the_value_is_told_what_the_steps_ahead_cost():
     """Returns are r − α Σ_{j ≥ k} KL_j; of a policy that moves means by δ alone KL = δ²/2v."""
     chain, network = setting(4)
@@ -204,6 +203,6 @@ def test_the_value_is_told_what_the_steps_ahead_cost():
     with torch.no_grad():
         network.shift.copy_(optimum(chain))
     strategy.loss(chain, Slope(), NOISE, state)
-    ((returns, scores),) = strategy.value.seen
+    ((returns, experience),) = strategy.value.seen
     prices = torch.tensor([ALPHA * v * (B / ALPHA * w) ** 2 / 2 for v, w, _ in laws(chain)], dtype=torch.float64)
-    assert_close(returns, scores - prices.flip(0).cumsum(0).flip(0)[:, None])
+    assert_close(returns, experience.scores - prices.flip(0).cumsum(0).flip(0)[:, None])

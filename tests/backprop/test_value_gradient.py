@@ -1,7 +1,22 @@
 import attrs
 import pytest
 import torch
-from gaussian import ALPHA, B, Bowl, S, Single, Slope, assert_settles, laws, linear, optimum, per_sample, setting, write
+from gaussian import (
+    ALPHA,
+    B,
+    Bowl,
+    Recorder,
+    S,
+    Single,
+    Slope,
+    assert_settles,
+    laws,
+    linear,
+    optimum,
+    per_sample,
+    setting,
+    write,
+)
 from tolerances import assert_close, assert_moment
 from toys import Constant, Quadratic, Tiny, normal
 
@@ -59,6 +74,21 @@ def test_the_windows_of_the_closed_form_add_up():
         assert int(found[-1].count_nonzero()) == loss.vjps == len(loss.states)
     assert [int(g.count_nonzero()) for g in found] == [4, 2, 2]  # the step to σ = 0 is in no window
     assert_close(found[1] + found[2], found[0])
+
+
+@pytest.mark.parametrize("strategy", climbers(Recorder(), ALPHA))
+def test_one_value_is_told_the_score_the_other_what_the_steps_ahead_cost_as_well(strategy):
+    """VARD fits E[r | x]; Score as Action r − β Σ_{j ≥ k} KL_j, of a policy that moves means by δ alone KL = δ²/2v."""
+    strategy.value.seen.clear()
+    chain, network = setting(4)
+    state = strategy.init(chain, Slope(), Noise(1))
+    with torch.no_grad():
+        network.shift.copy_(optimum(chain))
+    strategy.loss(chain, Slope(), NOISE, state)
+    ((returns, experience),) = strategy.value.seen
+    prices = torch.tensor([v * (B * w) ** 2 / (2 * ALPHA) for v, w, _ in laws(chain)], dtype=torch.float64)
+    paid = prices.flip(0).cumsum(0).flip(0)[:, None] * isinstance(strategy, ContinuousTime)
+    assert_close(returns, experience.scores - paid)
 
 
 def test_a_structured_value_is_paid_for():
