@@ -74,6 +74,8 @@ def test_the_windows_of_the_closed_form_add_up():
         assert int(found[-1].count_nonzero()) == loss.vjps == len(loss.states)
     assert [int(g.count_nonzero()) for g in found] == [4, 2, 2]  # the step to σ = 0 is in no window
     assert_close(found[1] + found[2], found[0])
+    with pytest.raises(InputError, match=r"^at most 4 windows can be cut: got Windows\(5\)"):
+        Windows(5, inner=strategy).first_graded(chain)
 
 
 @pytest.mark.parametrize("strategy", climbers(Recorder(), ALPHA))

@@ -9,8 +9,8 @@ from tolerances import assert_close, assert_moment, orders
 from toys import Function, Quadratic, Tiny, normal, scramble
 
 from pirf.backprop import ContinuousTime, Fitted, Known, RewardDirectedQ, StochasticControl, Value, ValueGradient
+from pirf.backprop.critic import Critic
 from pirf.backprop.experience import beside, explore
-from pirf.backprop.values import Critic
 from pirf.errors import NumericalError
 from pirf.noise import Noise
 from pirf.rewards import Reward
