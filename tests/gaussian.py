@@ -232,7 +232,7 @@ def per_sample(strategy, chain, reward, noise, state):
     return loss, len(noise) * torch.stack([g.flatten(1) for g in found], 1)
 
 
-def assert_settles(strategy, scale=1.0, updates=40, batch=200):
+def assert_settles(strategy, scale=1.0, updates=30, batch=200):
     """From the base, Newton steps with the closed-form Hessian end around the optimum, and so does what they sample.
 
     Every update forgets the weights before it, so that the later ones are independent draws.

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pirf.backprop.experience import standard_deviation
+from pirf.backprop.experience import finite, standard_deviation
 from pirf.errors import NumericalError
 from pirf.noise import Noise
 from pirf.tensors import Field
@@ -46,7 +46,7 @@ class Critic(nn.Module):
         self.optimizer = torch.optim.Adam(self.parameters(), lr)
 
     def forward(self, x: Field, levels: Tensor) -> Tensor:
-        """One number per sample."""
+        """One number per sample, refused where the network has exploded: a million standard deviations, or no number."""
         column = levels.reshape(-1, *[1] * (x.ndim - 1))
         h = (x * (column**2 + 0.25).rsqrt()).reshape(len(x), *self.grid)
         for layer in self.convolutions:
@@ -54,6 +54,11 @@ class Critic(nn.Module):
         angle = torch.atan(2 * levels)
         known = torch.stack([angle, angle.cos(), torch.log(levels + 1e-4) / 4], 1)
         out: Tensor = self.out(F.silu(self.hidden(torch.cat([h.mean((2, 3)), known], 1))))
+        if not (worst := float(out.detach().abs().max())) <= 1e6:
+            raise NumericalError(
+                f"the value network says {worst:.3g} standard deviations of the scores it began with; weights untouched. "
+                "Try Fitted with a smaller lr."
+            )
         return self.center + self.spread * out[:, 0]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -75,12 +80,8 @@ class Critic(nn.Module):
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
     def descend(self, loss: Tensor) -> None:
-        """One step of Adam, refused where the network has exploded: off by a million standard deviations, or by no number."""
-        if not (squared := float(loss.detach())) <= 1e12:
-            raise NumericalError(
-                f"the value network is off by {squared**0.5:.3g} standard deviations of the scores it began with; "
-                "weights untouched. Try Fitted with a smaller lr."
-            )
+        """One step of Adam, refused where the loss is not finite."""
+        finite(loss, "the value network's loss")
         for parameter, gradient in zip(self.parameters(), torch.autograd.grad(loss, list(self.parameters())), strict=True):
             parameter.grad = gradient
         self.optimizer.step()

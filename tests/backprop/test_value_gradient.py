@@ -160,7 +160,7 @@ def test_of_a_quadratic_reward_descent_ends_where_the_tilted_law_is(strategy):
 @pytest.mark.parametrize("strategy", climbers(BOWL.value(), BOWL.alpha))
 def test_score_less_price_is_the_value_of_the_start(strategy):
     """At the optimum E r − α Σ KL, as it is reported, is α log Z but for a first-order error in the steps."""
-    chain, network = BOWL.setting(20)
+    chain, network = BOWL.setting(10)
     state = strategy.init(chain, BOWL.reward(), Noise(1))
     write(network, BOWL.optimum(chain))
     losses = [strategy.loss(chain, BOWL.reward(), Noise(5).fold(i)[range(50)], state) for i in range(30)]

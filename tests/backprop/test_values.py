@@ -61,7 +61,7 @@ def test_it_satisfies_its_own_recursion():
 def test_gaussian_policies_sample_the_tilted_law_to_first_order():
     """Means as p* has them, variances as the base has them: mean 1 (but for the start at σ_0), variance ½ + O(1/N)."""
     spreads, values = [], []
-    for steps in (20, 40, 80, 160):
+    for steps in (20, 40, 80):
         chain, network = BOWL.setting(steps)
         write(network, BOWL.optimum(chain))
         mean, variance = BOWL.end(chain)
@@ -76,16 +76,16 @@ def test_gaussian_policies_sample_the_tilted_law_to_first_order():
             excess = step.arrival[1] ** 2 * excess + step.drawn * stiff / (1 + stiff)
         assert abs(variance - 0.5 - excess) < 1e-4  # the exact one too begins at σ_0
     assert all(0.95 < order < 1.1 for order in (*orders(spreads), *orders(values)))
-    assert 0 < spreads[-1] < 0.01
-    assert 0 < values[-1] < 0.003
+    assert 0 < spreads[-1] < 0.02
+    assert 0 < values[-1] < 0.006
 
 
 def test_the_optimum_is_sampled():
-    """By the chain itself at N = 80: its mean and variance, and what is paid for them, E r − α Σ KL against α log Z."""
-    chain, network = BOWL.setting(80)
-    base = BOWL.setting(80)[1]
+    """By the chain itself at N = 40: its mean and variance, and what is paid for them, E r − α Σ KL against α log Z."""
+    chain, network = BOWL.setting(40)
+    base = BOWL.setting(40)[1]
     write(network, BOWL.optimum(chain))
-    found = explore(chain, BOWL.reward(), Noise(5)[range(1500)], 0)
+    found = explore(chain, BOWL.reward(), Noise(5)[range(1000)], 0)
     _, prices = beside(chain, base, found, BOWL.alpha)
     mean, variance = BOWL.end(chain)
     x = found.states[-1].flatten()
@@ -93,8 +93,8 @@ def test_the_optimum_is_sampled():
     assert_moment((x - mean) ** 2, variance, errors=3)
     assert_moment(found.returns(prices)[0], BOWL.objective(chain), errors=3)
     assert abs(mean - 1) < 1e-4
-    assert abs(variance - 0.5) < 0.02
-    assert abs(BOWL.objective(chain) - LOG_Z) < 0.006
+    assert abs(variance - 0.5) < 0.035
+    assert abs(BOWL.objective(chain) - LOG_Z) < 0.012
 
 
 def test_returns_pay_for_the_steps_ahead_only():
@@ -322,11 +322,11 @@ def test_rewards_that_are_all_the_same_are_refused(strategy, dtype):
 @pytest.mark.parametrize("lr", [1e3, 1e30, math.inf])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_value_network_that_explodes_stops_before_harm(strategy, lr):
-    """While it is pre-trained, or in an update: off by 10⁶ standard deviations is as bad as no number."""
+    """While it is pre-trained, or in an update: 10⁶ standard deviations are as bad as no number."""
     chain = Chain(Ancestral(steps=3), Tiny(), Noise(0))
     wild = attrs.evolve(strategy, value=attrs.evolve(strategy.value, lr=lr, passes=3))
     before = [p.detach().clone() for p in chain.denoiser.parameters()]
-    line = r"^the value network is off by .* standard deviations of the scores it began with; weights untouched"
+    line = r"^the value network says (nan|inf|[0-9.e+]+) standard deviations of the scores it began with; weights untouched"
     with pytest.raises(NumericalError, match=line):
         wild.init(chain, Quadratic(), Noise(1))
     state = strategy.init(chain, Quadratic(), Noise(1))
@@ -336,6 +336,17 @@ def test_a_value_network_that_explodes_stops_before_harm(strategy, lr):
     assert all(torch.equal(a, b) for a, b in zip(before, chain.denoiser.parameters(), strict=True))
 
 
+def test_a_guess_far_off_is_not_an_explosion():
+    """Of a model whose estimate is nonsense at high noise: it is the network that must not run away."""
+    chain, _ = setting(3)
+    found = explore(chain, Slope(), Noise(5)[range(8)], 0, guesses=True)
+    learned = Critic((1, 1), 4, 1e-3, found.scores, Noise(1))
+    before = learned.out.weight.detach().clone()
+    far = attrs.evolve(found, guesses=1e9 * found.guesses)
+    SMALL.learn(learned, chain, far, far.returns(), Noise(2))
+    assert bool((learned.out.weight != before).all())
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_value_network_that_is_not_a_number_stops_before_harm(strategy):
     chain = Chain(Ancestral(steps=3), Tiny(), Noise(0))
@@ -343,7 +354,9 @@ def test_a_value_network_that_is_not_a_number_stops_before_harm(strategy):
     with torch.no_grad():
         state.value.out.bias.fill_(math.nan)
         state.value.hidden.weight.fill_(math.nan)
-    with pytest.raises(NumericalError, match=r"^[^\n]*weights untouched[^\n]*$"):
+    with pytest.raises(
+        NumericalError, match=r"^the value network says nan standard deviations [^\n]*; weights untouched[^\n]*$"
+    ):
         strategy.loss(chain, Quadratic(), Noise(5)[range(6)], state)
 
 
@@ -359,7 +372,7 @@ class Broken(Value):
 
 
 @pytest.mark.parametrize(("value", "line"), [
-    (attrs.evolve(SMALL, lr=1e30), r"the value network is off by .* Try Fitted with a smaller lr\."),
+    (attrs.evolve(SMALL, lr=1e30), r"the value network says .* Try Fitted with a smaller lr\."),
     (Broken(), r"fine-tuning, update 0: advantages: 8 of 8 values are not finite; .*"),
 ])  # fmt: skip
 def test_through_fine_tuning_it_is_one_line_as_well(value, line):
