@@ -11,8 +11,6 @@ log₁₀ of the re-solve errors of base over tuned, sample by sample from the s
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +25,6 @@ from torch import Tensor
 
 import pirf
 from pirf import Field
-from pirf.experiments import hardware
 from pirf.inference import draw
 from pirf.metrics import resolve_errors
 
@@ -113,7 +110,17 @@ def cell(base: pirf.Denoiser, tune: Tune, seed: int, seconds: float) -> dict[str
 
 def summary(found: Mapping[str, Mapping[str, dict[str, Any]]]) -> str:
     """A Markdown table: means over the seeds, the gain with its 95 % interval."""
-    head = ["row", "seeds", "gain, decades", "re-solve, %", "base, %", "size of a", "evaluations per sample", "updates", "seconds"]
+    head = [
+        "row",
+        "seeds",
+        "gain, decades",
+        "re-solve, %",
+        "base, %",
+        "size of a",
+        "evaluations per sample",
+        "updates",
+        "seconds",
+    ]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for name in ROWS:
         cells = list(found.get(name, {}).values())

@@ -1,4 +1,4 @@
-"""How far Score as Action moves the mean of N(0, 1) for the reward x, by the number of steps and the kernel; p·exp(r) moves it by 1."""
+"""How far Score as Action moves the mean of N(0, 1) for the reward x, by number of steps and kernel; p·exp(r) moves it by 1."""
 
 import math
 

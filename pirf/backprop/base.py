@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import attrs
 import torch
@@ -21,7 +21,7 @@ from pirf.rewards import Reward
 from pirf.samplers import Chain, State
 from pirf.tensors import Condition, Field, Score
 
-__all__ = ["GradientStrategy", "Loss", "Pathwise", "Rollout", "score"]
+__all__ = ["GradientStrategy", "Kept", "Loss", "Pathwise", "Rollout", "score"]
 
 Visited = tuple[float, Field]
 
@@ -52,6 +52,17 @@ class Rollout:
     """More estimates of the final state, whose scores count as much as its own."""
 
 
+@runtime_checkable
+class Kept(Protocol):
+    """A strategy's state that goes into every checkpoint: what could not be made again from the start of the run."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write them back, in place."""
+
+
 class GradientStrategy(ABC):
     """Frozen: which steps, layers and estimator carry gradient."""
 
@@ -69,6 +80,11 @@ class GradientStrategy(ABC):
                 why="its gradient would be asked for, and it only gives scores",
                 hint="ContinuousTime, PolicyGradient or ValueGradient, which only score, or SVDD when sampling",
             )
+
+    @property
+    def period(self) -> int:
+        """After multiples of so many updates no trajectories are in use: checkpoints are written there.  Default: always."""
+        return 1
 
     def trainable(self, denoiser: Denoiser) -> list[nn.Parameter]:
         """What the optimizer gets.  Default: all that may be tuned."""

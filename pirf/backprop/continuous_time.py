@@ -44,7 +44,7 @@ class ContinuousTime(Policy):
     """Advantages from a structured value, standardised per step over the batch and cut at ±``limit``, clipped ratios.
 
     With ``standardised=False`` an advantage is a difference of scores, and β has the unit of the score.
-    ``form="gradient"`` climbs ∇V instead: no ratio, no clipping, β in the unit of the score.
+    ``form="gradient"`` climbs ∇V instead: no ratio, no clipping, no second epoch, β in the unit of the score.
     """
 
     value: Value = Fitted()
@@ -70,4 +70,4 @@ class ContinuousTime(Policy):
         """The clipped surrogate, or the closed form."""
         if self.form == "advantage":
             return Policy.loss(self, chain, reward, noise, state)
-        return climb(self, chain, reward, noise, state, self.value, self.kl, priced=True)
+        return climb(self, chain, reward, noise, state, self.value, self.kl, True, self.window)

@@ -21,7 +21,7 @@ from pirf.rewards import Reward
 from pirf.samplers import Chain, State, StochasticSampler, Transition
 from pirf.tensors import Field
 
-__all__ = ["Experience", "beside", "explore", "finite", "laws", "random_steps", "standard_deviation", "standardised"]
+__all__ = ["Experience", "beside", "drawn", "explore", "finite", "laws", "random_steps", "standard_deviation", "standardised"]
 
 
 @final
@@ -35,6 +35,7 @@ class Experience:
     guesses: Tensor | None
     """Scores of the estimates, (N − start, batch), where they were asked for."""
     scores: Tensor
+    """In the dtype and on the device of the states."""
     steps: tuple[int, ...]
     """Those with a variance: the others have no density and are not learned."""
     evaluations: int
@@ -57,6 +58,10 @@ class Experience:
         whole = self.scores.expand(len(self.estimates), -1)
         return whole if prices is None else whole - prices.flip(0).cumsum(0).flip(0)
 
+    def inside(self, window: tuple[int, int] | None) -> tuple[int, ...]:
+        """Those of the steps that lie in the window, if there is one."""
+        return tuple(k for k in self.steps if window is None or window[0] <= k < window[1])
+
     def law(self, chain: Chain, k: int) -> Transition:
         """The transition that step k was drawn from; no evaluation."""
         assert isinstance(chain.sampler, StochasticSampler)
@@ -76,25 +81,31 @@ def random_steps(chain: Chain, name: str) -> int:
     return min(first_trained(chain), chain.steps - 1)
 
 
-def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: bool = False) -> Experience:
-    """Trajectories of the current weights; a prefix that no trained weight touches may be stored."""
+def drawn(chain: Chain, first: int) -> tuple[int, ...]:
+    """The steps from ``first`` on that have a variance."""
     sampler = chain.sampler
     assert isinstance(sampler, StochasticSampler)
+    return tuple(k for k in range(first, chain.steps) if sampler.variance(*chain.levels[k : k + 2]) > 0)
+
+
+def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: bool = False) -> Experience:
+    """Trajectories of the current weights; a prefix that no trained weight touches may be stored."""
     mine = attrs.evolve(chain, noise=noise, tally=type(chain.tally)())
     visited: list[State] = []
     with torch.no_grad():
         first, departed = mine.depart(start)
         final = mine.run(departed, first, visit=lambda k, state: visited.append(state))
         trail = [*visited, final]
-        estimates = tuple(state.estimate for state in trail[1:] if state.estimate is not None)
+        estimates = tuple(state.estimate.detach() for state in trail[1:] if state.estimate is not None)
         seen = (*estimates, final.x) if guesses else (final.x,)
-        scores = torch.stack([score(reward, mine.physical(x), mine.condition).detach() for x in seen])
+        found = torch.stack([score(reward, mine.physical(x), mine.condition).detach() for x in seen])
+        scores = found.to(final.x)  # what a black box returns may be of another kind
     chain.tally.evaluations += mine.tally.evaluations
-    random = tuple(k for k in range(first, chain.steps) if sampler.variance(*chain.levels[k : k + 2]) > 0)
+    random = drawn(chain, first)
     if not random:
         raise InputError(
             "a step with a variance is needed",
-            got=f"{sampler!r} from step {first}",
+            got=f"{chain.sampler!r} from step {first}",
             why="the step to σ=0 is deterministic and has no density",
             hint="a handover before the last 2 steps or more, or Ancestral(spread=0.5)",
         )
@@ -135,7 +146,7 @@ def standard_deviation(values: Tensor, what: str) -> Tensor:
     finite(values, what)
     rows = values.reshape(-1, values.shape[-1])
     spread = rows.std(1) if rows.shape[1] > 1 else torch.zeros_like(rows[:, 0])
-    equal = spread <= 1e-12 * rows.abs().amax(1)
+    equal = spread <= 16 * torch.finfo(rows.dtype).eps * rows.abs().amax(1)
     if bool(equal.any()):
         raise NumericalError(
             f"{what}: all {rows.shape[1]} values of a batch are {float(rows[equal][0, 0]):.6g} and prefer no trajectory to "

@@ -39,6 +39,11 @@ class LayerTruncated(GradientStrategy):
         default="exact", validator=attrs.validators.in_(("exact", "preconditioner"))
     )
 
+    @property
+    def period(self) -> int:
+        """The inner strategy's."""
+        return self.inner.period
+
     def trainable(self, denoiser: Denoiser) -> list[nn.Parameter]:
         """The parameters of the last stages."""
         return denoiser.last_stages(self.stages)

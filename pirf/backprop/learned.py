@@ -3,13 +3,14 @@ r"""What a strategy without the reward's gradient carries from update to update:
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any, final
 
 import attrs
 import torch
 from torch import Tensor
 
-from pirf.backprop.base import GradientStrategy
+from pirf.backprop.base import GradientStrategy, Kept
 from pirf.backprop.experience import Experience
 from pirf.backprop.values import Value
 from pirf.denoisers import Denoiser
@@ -52,6 +53,15 @@ class Learned:
         start = strategy.first_graded(chain)
         base = copy.deepcopy(chain.denoiser).requires_grad_(False) if with_base else None
         return cls(base, None if value is None else value.init(chain, reward, noise, start))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The value network and its optimizer; the base is made again from the start, trajectories in use are not kept."""
+        return self.value.tensors() if isinstance(self.value, Kept) else {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Into a state that was made in the same way."""
+        if isinstance(self.value, Kept):
+            self.value.restore(tensors)
 
     @classmethod
     def known(cls, strategy: GradientStrategy, state: Any) -> Learned:

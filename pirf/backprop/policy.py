@@ -49,6 +49,11 @@ class Policy(GradientStrategy):
         return False
 
     @property
+    def period(self) -> int:
+        """The epochs of a batch."""
+        return self.epochs
+
+    @property
     def value(self) -> Value | None:
         """What the advantages are read from, if anything is."""
         return None
@@ -72,11 +77,14 @@ class Policy(GradientStrategy):
             state.batch = self._collect(chain, reward, noise, state)
         used, fresh = state.batch, state.batch.epochs == 0
         total, clipped, apart = torch.zeros(()), 0.0, 0.0
-        learned = [k for k in used.experience.steps if self.window is None or self.window[0] <= k < self.window[1]]
+        learned = used.experience.inside(self.window)
         for k, law in laws(chain, used.experience, learned):
-            density = law.log_probability(used.experience.after(k)) / (law.mean[0].numel() if self.dimensions == "mean" else 1)
+            reached, size = used.experience.after(k), law.mean[0].numel() if self.dimensions == "mean" else 1
+            density = law.log_probability(reached) / size
             if fresh:
                 used.old[k] = density.detach()
+            elif k not in used.old:  # a window that opens while the trajectories are in use
+                used.old[k] = used.experience.law(chain, k).log_probability(reached) / size
             ratio, advantage = (density - used.old[k]).exp(), used.advantages[used.experience.steps.index(k)]
             gain = torch.minimum(ratio * advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * advantage)
             clipped += float(((ratio - 1).abs() > self.clip).double().mean()) / len(learned)

@@ -13,6 +13,7 @@ iteration that diverges is stopped.
 
 from __future__ import annotations
 
+import math
 from typing import Any, final
 
 import attrs
@@ -21,7 +22,7 @@ import torch
 from pirf.backprop.base import GradientStrategy, Loss
 from pirf.backprop.experience import beside, explore, laws, random_steps
 from pirf.backprop.learned import Batch, Learned
-from pirf.backprop.value_gradient import slope
+from pirf.backprop.value_gradient import asked, slope
 from pirf.backprop.values import Fitted, Value
 from pirf.errors import NumericalError
 from pirf.noise import Noise
@@ -48,6 +49,11 @@ class StochasticControl(GradientStrategy):
         """Where its value does."""
         return self.value.needs_gradient
 
+    @property
+    def period(self) -> int:
+        """New targets are set at a step's turn, and when they have served."""
+        return math.lcm(self.epochs, self.updates or 1)
+
     def at(self, update: int) -> GradientStrategy:
         """The step whose turn it is."""
         return self if self.updates is None else attrs.evolve(self, turn=self.turn + update // self.updates)
@@ -72,9 +78,10 @@ class StochasticControl(GradientStrategy):
         for k, law in laws(chain, found, sorted(used.means)):
             total = total + law.divergence(attrs.evolve(law, mean=used.means[k])).mean()
         visited = tuple((chain.levels[k], found.before(k)) for k in sorted(used.means))
-        notes = {"contraction": used.contraction, "rewards": found.rewards if fresh else 0}
+        rewards, vjps = asked(self.value, chain, sorted(used.means)) if fresh else (0, 0)
+        notes = {"contraction": used.contraction, "rewards": found.rewards + 2 * rewards if fresh else 0}
         spent = chain.tally.evaluations - before
-        return Loss(total, float(found.scores.mean()), visited, spent, len(used.means), state, notes)
+        return Loss(total, float(found.scores.mean()), visited, spent, len(used.means) + 2 * vjps, state, notes)
 
     def _collect(self, chain: Chain, reward: Reward, noise: Noise, state: Learned) -> Batch:
         found = explore(chain, reward, noise, self.first_graded(chain), self.value.guesses)

@@ -12,6 +12,7 @@ mean by :math:`v\lambda(y - \mu)/(\eta + v\lambda)`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import attrs
@@ -27,7 +28,7 @@ from pirf.rewards import Reward
 from pirf.samplers import Chain
 from pirf.tensors import Field
 
-__all__ = ["ValueGradient", "climb", "slope"]
+__all__ = ["ValueGradient", "asked", "climb", "slope"]
 
 
 def slope(value: Value, learned: Any, chain: Chain, reward: Reward, x: Field, k: int) -> Field:
@@ -46,25 +47,39 @@ def slope(value: Value, learned: Any, chain: Chain, reward: Reward, x: Field, k:
     return finite(found, "gradient of the value network")
 
 
+def asked(value: Value, chain: Chain, steps: Sequence[int]) -> tuple[int, int]:
+    """Calls of the reward and products with the denoiser's Jacobian that the slopes after these steps take, per sample."""
+    return (len(steps), sum(k + 1 < chain.steps for k in steps)) if value.needs_gradient else (0, 0)
+
+
 def climb(
-    strategy: GradientStrategy, chain: Chain, reward: Reward, noise: Noise, state: Any, value: Value, kl: float, priced: bool
+    strategy: GradientStrategy,
+    chain: Chain,
+    reward: Reward,
+    noise: Noise,
+    state: Any,
+    value: Value,
+    kl: float,
+    priced: bool,
+    window: tuple[int, int] | None = None,
 ) -> Loss:
     """One batch of new trajectories, the value's slope at every arrival; with ``priced`` the value foresees the prices."""
     strategy.admit(reward)
     state, before = Learned.known(strategy, state), chain.tally.evaluations
     found = explore(chain, reward, noise, strategy.first_graded(chain), value.guesses)
     means, prices = beside(chain, state.base, found, kl) if state.base is not None else ({}, None)
-    total, apart = torch.zeros(()), 0.0
-    for k, law in laws(chain, found, found.steps):
+    total, apart, learned = torch.zeros(()), 0.0, found.inside(window)
+    for k, law in laws(chain, found, learned):
         total = total - (law.mean * slope(value, state.value, chain, reward, found.after(k), k + 1)).flatten(1).sum(1).mean()
         if kl:
             distance = law.divergence(attrs.evolve(law, mean=means[k])).mean()
             total, apart = total + kl * distance, apart + float(distance.detach())
     value.learn(state.value, chain, found, found.returns(prices if priced else None), noise.fold("value"))
-    visited = tuple((chain.levels[k], found.before(k)) for k in found.steps)
-    notes = {"kl": apart, "rewards": found.rewards}
+    visited = tuple((chain.levels[k], found.before(k)) for k in learned)
+    rewards, vjps = asked(value, chain, learned)
+    notes = {"kl": apart, "rewards": found.rewards + rewards}
     spent = chain.tally.evaluations - before
-    return Loss(total, float(found.scores.mean()), visited, spent, 2 * len(found.steps), state, notes)
+    return Loss(total, float(found.scores.mean()), visited, spent, len(learned) + vjps, state, notes)
 
 
 @final

@@ -15,16 +15,16 @@ Values are fitted by least squares to the returns of trajectories, first to thos
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, final
 
 import attrs
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pirf.backprop.base import score
-from pirf.backprop.experience import Experience, explore, finite, random_steps, standard_deviation
+from pirf.backprop.critic import Critic
+from pirf.backprop.experience import Experience, explore, random_steps
 from pirf.denoisers import Denoiser
 from pirf.errors import InputError
 from pirf.noise import Noise
@@ -32,7 +32,7 @@ from pirf.rewards import Reward
 from pirf.samplers import Chain, Sampler
 from pirf.tensors import Field
 
-__all__ = ["Critic", "Fitted", "Known", "Value"]
+__all__ = ["Fitted", "Known", "Value"]
 
 
 class Value(ABC):
@@ -111,8 +111,8 @@ class Fitted(Value):
     def init(self, chain: Chain, reward: Reward, noise: Noise, start: int) -> Critic:
         """A network fitted to trajectories of the untuned model."""
         batches = [
-            explore(chain, reward, noise.fold("explore", i)[range(self.batch)], start, guesses=self.structured)
-            for i in range(self.pretrain)
+            explore(chain, reward, noise.fold("explore")[range(first, first + self.batch)], start, guesses=self.structured)
+            for first in range(0, self.pretrain * self.batch, self.batch)
         ]
         scores = torch.cat([found.scores for found in batches])
         critic = Critic(chain.denoiser.shape, self.width, self.lr, scores, noise.fold("critic"))
@@ -142,24 +142,34 @@ class Fitted(Value):
         """The network, and the guesses that were made on the way."""
         x, levels, guesses = self._flat(chain, experience)
         with torch.no_grad():
-            values = self._mixed(learned, x, levels, guesses).reshape(len(experience.estimates), -1)
-        return torch.cat([values, experience.scores[None].to(values.dtype)])
+            values = self._mixed(learned, x, levels, guesses).reshape(len(experience.states), -1)
+        return torch.cat([values[:-1], experience.scores[None]])
 
     def at(self, learned: Any, chain: Chain, reward: Reward, x: Field, k: int) -> Tensor:
         """Network and r(D(x)); one evaluation more where it is structured."""
-        if k == chain.steps and self.structured:
-            return score(reward, chain.physical(x), chain.condition)
-        guesses = score(reward, chain.physical(chain.predict(x, k)), chain.condition) if self.structured else None
+        guesses = None
+        if self.structured:
+            guesses = score(reward, chain.physical(x if k == chain.steps else chain.predict(x, k)), chain.condition)
+            if x.requires_grad and not guesses.requires_grad:
+                raise InputError(
+                    "the gradient of a structured value needs a differentiable reward",
+                    got=f"a score without gradient from {reward!r}",
+                    why="r(x̂₀) is a part of the value, and the network alone would climb something else",
+                    hint="Fitted(structured=False), a value that is a network alone",
+                )
+            if k == chain.steps:
+                return guesses
         return self._mixed(learned, x, torch.full_like(x.flatten(1)[:, 0], chain.levels[k]), guesses)
 
     def _fit(self, critic: Critic, chain: Chain, experience: Experience, returns: Tensor, noise: Noise) -> None:
         x, levels, guesses = self._flat(chain, experience)
+        wanted = torch.cat([returns, experience.scores[None]]).reshape(-1)
         (generator,) = noise[0].generators()
         order = torch.from_numpy(generator.permutation(len(x))).to(x.device)
         for begin in range(0, len(order), self.batch):
             chosen = order[begin : begin + self.batch]
             known = None if guesses is None else guesses[chosen]
-            gap = self._mixed(critic, x[chosen], levels[chosen], known) - returns.reshape(-1)[chosen]
+            gap = self._mixed(critic, x[chosen], levels[chosen], known) - wanted[chosen]
             critic.descend((gap / critic.spread).square().mean())
 
     def _mixed(self, critic: Critic, x: Field, levels: Tensor, guesses: Tensor | None) -> Tensor:
@@ -172,52 +182,8 @@ class Fitted(Value):
 
     @staticmethod
     def _flat(chain: Chain, experience: Experience) -> tuple[Field, Tensor, Tensor | None]:
-        """All states that a step departs from, their levels and guesses, as one batch."""
-        x = torch.cat(experience.states[:-1])
-        levels = torch.tensor(chain.levels[experience.start : -1], dtype=x.dtype, device=x.device)
-        guesses = experience.guesses
-        return x, levels.repeat_interleave(len(experience.scores)), None if guesses is None else guesses.reshape(-1).to(x.dtype)
-
-
-@final
-class Critic(nn.Module):
-    """F(x, σ) in units of the scores it has seen: three convolutions, the mean over the grid, two linear maps."""
-
-    def __init__(self, shape: Sequence[int], width: int, lr: float, scores: Tensor, noise: Noise) -> None:
-        super().__init__()
-        self.grid = (shape[0], -1, shape[-1])
-        with torch.random.fork_rng(devices=()):  # what torch draws here is written over
-            self.convolutions = nn.ModuleList(
-                nn.Conv2d(inputs, width, 3, stride=stride, padding=1)
-                for inputs, stride in ((shape[0], 1), (width, 2), (width, 2))
-            )
-            self.hidden, self.out = nn.Linear(width + 3, width), nn.Linear(width, 1)
-        self.center: Tensor
-        self.spread: Tensor
-        self.register_buffer("center", scores.mean())
-        self.register_buffer("spread", standard_deviation(scores, "value network"))
-        for index, parameter in enumerate(self.parameters()):
-            size = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.0
-            drawn = noise.fold("weights", index).normal(parameter.shape)[0]
-            parameter.data.copy_(0 * drawn if parameter is self.out.weight else size * drawn)
-        self.to(scores.device, scores.dtype)
-        self.optimizer = torch.optim.Adam(self.parameters(), lr)
-
-    def forward(self, x: Field, levels: Tensor | float) -> Tensor:
-        """One number per sample; one level for all, or one for each."""
-        levels = torch.as_tensor(levels, dtype=x.dtype, device=x.device).expand(len(x))
-        column = levels.reshape(-1, *[1] * (x.ndim - 1))
-        h = (x * (column**2 + 0.25).rsqrt()).reshape(len(x), *self.grid)
-        for layer in self.convolutions:
-            h = F.silu(layer(h))
-        angle = torch.atan(2 * levels)
-        known = torch.stack([angle, angle.cos(), torch.log(levels + 1e-4) / 4], 1)
-        out: Tensor = self.out(F.silu(self.hidden(torch.cat([h.mean((2, 3)), known], 1))))
-        return self.center + self.spread * out[:, 0]
-
-    def descend(self, loss: Tensor) -> None:
-        """One step of Adam, refused where the loss is not finite."""
-        finite(loss, "the value network's loss")
-        for parameter, gradient in zip(self.parameters(), torch.autograd.grad(loss, list(self.parameters())), strict=True):
-            parameter.grad = gradient
-        self.optimizer.step()
+        """All states, their levels and guesses, as one batch; at σ = 0 the guess is the score."""
+        x, guesses = torch.cat(experience.states), experience.guesses
+        levels = torch.tensor(chain.levels[experience.start :], dtype=x.dtype, device=x.device)
+        known = None if guesses is None else torch.cat([guesses, experience.scores[None]]).reshape(-1)
+        return x, levels.repeat_interleave(len(experience.scores)), known

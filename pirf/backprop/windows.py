@@ -17,6 +17,7 @@ import attrs
 import torch
 
 from pirf.backprop.base import GradientStrategy, Loss, Pathwise, Rollout, Visited, first_trained, visitor
+from pirf.backprop.experience import drawn
 from pirf.backprop.full import cuts
 from pirf.backprop.policy import Policy
 from pirf.denoisers import Denoiser
@@ -44,6 +45,11 @@ class Windows(Pathwise):
         """Pathwise it does."""
         return self.inner is None
 
+    @property
+    def period(self) -> int:
+        """The inner strategy's: its trajectories go on to serve where another window begins."""
+        return 1 if self.inner is None else self.inner.period
+
     def init(self, chain: Chain, reward: Reward, noise: Noise) -> Any:
         """The inner strategy's."""
         return None if self.inner is None else self.inner.init(chain, reward, noise)
@@ -61,17 +67,23 @@ class Windows(Pathwise):
     def first_graded(self, chain: Chain) -> int:
         """Of the coarsest window: its turn will come."""
         first = min(first_trained(chain), chain.steps - 1) if self.inner is None else self.inner.first_graded(chain)
-        if self.count > chain.steps - first:
+        room = self._stop(chain, first) - first
+        if self.count > room:
             raise InputError(
-                f"at most {chain.steps - first} windows can be cut",
+                f"at most {room} windows can be cut",
                 got=f"Windows({self.count})",
                 why="a window needs a step with a trained weight",
-                hint=f"Windows({chain.steps - first})",
+                hint=f"Windows({room})",
             )
         return first
 
+    def _stop(self, chain: Chain, first: int) -> int:
+        """Where the finest window ends: an inner strategy learns nothing at the step to σ = 0 that has no variance."""
+        return chain.steps if self.inner is None else 1 + max(drawn(chain, first), default=first)
+
     def _edges(self, chain: Chain) -> tuple[int, int]:
-        edges = cuts(self.first_graded(chain), chain.steps, self.count)
+        first = self.first_graded(chain)
+        edges = cuts(first, self._stop(chain, first), self.count)
         return edges[self.window % self.count], edges[self.window % self.count + 1]
 
     def rollout(self, chain: Chain) -> Rollout:

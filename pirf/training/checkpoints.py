@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -22,6 +22,7 @@ from pirf.errors import InputError
 __all__ = ["Checkpoint", "fingerprint", "latest", "save"]
 
 _log = logging.getLogger(__name__)
+_KEPT = "kept."
 _PREFIX, _TENSORS, _STATE, _MANIFEST = "step-", "tensors.safetensors", "state.json", "manifest.json"
 
 
@@ -32,6 +33,11 @@ class Checkpoint:
 
     tensors: dict[str, Tensor]
     state: dict[str, Any]
+
+    @property
+    def kept(self) -> dict[str, Tensor]:
+        """What the strategy had learned itself."""
+        return {name.removeprefix(_KEPT): tensor for name, tensor in self.tensors.items() if name.startswith(_KEPT)}
 
     def restore(
         self, parameters: Sequence[nn.Parameter], average: list[Tensor], optimizer: torch.optim.Optimizer
@@ -60,12 +66,14 @@ def save(
     average: Sequence[Tensor],
     optimizer: torch.optim.Optimizer,
     history: list[dict[str, float]],
+    kept: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write the checkpoint of ``step`` under ``out`` and drop all but the last two."""
     tensors = {f"weight.{i}": p.detach() for i, p in enumerate(parameters)}
     tensors |= {f"average.{i}": a for i, a in enumerate(average)}
     for index, entries in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in entries.items()}
+    tensors |= {_KEPT + name: tensor.detach() for name, tensor in (kept or {}).items()}
     out.mkdir(parents=True, exist_ok=True)
     final, partial = out / f"{_PREFIX}{step:09d}", out / f".partial-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import time
 from pathlib import Path
 
@@ -150,7 +151,8 @@ def finetune(
         after_step=after_step,
         out=None if out is None else Path(out),
         identity=identity,
-        save_at=replay,
+        save_at=math.lcm(replay, gradient.period),
+        kept=lambda: learned,
         already=time.perf_counter() - began,
         label="fine-tuning",
         progress=progress,

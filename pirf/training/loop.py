@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import attrs
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pirf.backprop.base import Kept
 from pirf.errors import InputError, NumericalError
 from pirf.training import checkpoints
 from pirf.training.rates import Rate
@@ -81,6 +82,7 @@ def descend(
     identity: str = "",
     save_every: float = 60.0,
     save_at: int = 1,
+    kept: Callable[[], Any] = lambda: None,
     already: float = 0.0,
     label: str = "training",
     progress: bool = True,
@@ -89,7 +91,8 @@ def descend(
 
     The average has a half-life of ``half_life`` times the steps so far, so that it forgets the start at any length of run.
     With ``out``, a checkpoint is kept there and a repeated call goes on from it; ``identity`` is what must not have
-    changed in between.  A checkpoint is written every ``save_every`` seconds, after a multiple of ``save_at`` updates.
+    changed in between.  A checkpoint is written every ``save_every`` seconds, after a multiple of ``save_at`` updates;
+    what ``kept`` gives, where that is a :class:`Kept`, belongs to it.
     ``already`` seconds of the budget were spent before the first update.
     """
     if not lr > 0:
@@ -108,6 +111,8 @@ def descend(
     resumed = checkpoints.latest(out, identity) if out is not None else None
     if resumed is not None:
         step, elapsed, history = resumed.restore(parameters, average, method)
+        if isinstance(memory := kept(), Kept):
+            memory.restore(resumed.kept)
     clock = _Clock(elapsed, time.perf_counter())
     prepared = min(budget.progress(0, already), 0.99)  # the rate runs over what is left for updates
     saved = clock()
@@ -136,18 +141,22 @@ def descend(
                     mean.lerp_(parameter, 1 - decay)
             history.append({"step": step, "seconds": clock(), "lr": factor, "loss": float(value.detach()), **record})
             if out is not None and clock() - saved > save_every and step % save_at == 0:
-                checkpoints.save(out, identity, step, clock(), parameters, average, method, history)
+                checkpoints.save(out, identity, step, clock(), parameters, average, method, history, _tensors(kept()))
                 saved = clock()
             bar.update(round(100 * budget.progress(step, clock()), 1) - bar.n)
             bar.set_postfix_str(f"update {step}, loss {float(value.detach()):.3g}")
     for parameter in parameters:
         parameter.grad = None
     if out is not None:
-        checkpoints.save(out, identity, step, clock(), parameters, average, method, history)
+        checkpoints.save(out, identity, step, clock(), parameters, average, method, history, _tensors(kept()))
     return average, history
 
 
 _BAR = "{desc} |{bar:24}| {percentage:3.0f}% {elapsed} elapsed, {remaining} left, {postfix}"
+
+
+def _tensors(memory: Any) -> dict[str, Tensor]:
+    return memory.tensors() if isinstance(memory, Kept) else {}
 
 
 def _stop_before_harm(value: Tensor, gradients: Sequence[Tensor | None], step: int, label: str) -> None:

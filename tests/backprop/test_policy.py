@@ -7,7 +7,6 @@ import pytest
 import torch
 from gaussian import ALPHA, B, M, S, Shifted, Slope, laws, optimum, setting
 from tolerances import assert_close, assert_moment
-from torch import nn
 from toys import Quadratic, Tiny
 
 import pirf
@@ -21,24 +20,12 @@ from pirf.samplers import Ancestral, Chain, Heun
 PLAIN = {"clip": math.inf, "standardised": False}
 
 
-class Each(Shifted):
-    """A shift for every level and sample, so that the gradient of a mean loss shows what each sample said."""
-
-    def __init__(self, levels, batch, s=S, m=M, start=None):
-        super().__init__(levels, s, m)
-        start = torch.zeros(len(levels), dtype=torch.float64) if start is None else start
-        self.shift = nn.Parameter(start.reshape(-1, 1, 1, 1).repeat(1, batch, 1, 1))
-
-    def forward(self, x, sigma, condition=None):
-        if len(x) == self.shift.shape[1]:
-            return super().forward(x, sigma, condition)
-        k = min(range(len(self.known)), key=lambda i: abs(self.known[i] - float(sigma)))  # a law of one state
-        return self.m + self.s**2 / (self.s**2 + sigma**2) * (x - self.m) + self.shift[k][0]
-
-
 def said(strategy, sampler, batch, *, s=S, m=M, start=None, seed=5):
     """Gradient of every sample's loss by its own shift of the mean of every step, (N, batch), and the laws."""
-    network = Each(sampler.levels[:-1], batch, s, m, start)
+    network = Shifted(sampler.levels[:-1], s, m, batch)
+    if start is not None:
+        with torch.no_grad():
+            network.shift.copy_(start.reshape(-1, 1, 1, 1).expand_as(network.shift))
     chain = Chain(sampler, network, Noise(0))
     state = strategy.init(chain, Slope(), Noise(1))
     if start is not None and state.base is not None:

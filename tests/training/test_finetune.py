@@ -8,12 +8,25 @@ import torch
 from tolerances import assert_close
 from toys import Affine, Constant, Quadratic, Tiny, perturb
 
-from pirf.backprop import AdjointMatching, Full, GradientStrategy, LastSteps, LayerTruncated, Loss, Pathwise, Windows
+from pirf.backprop import (
+    AdjointMatching,
+    ContinuousTime,
+    Fitted,
+    Full,
+    GradientStrategy,
+    LastSteps,
+    LayerTruncated,
+    Loss,
+    Pathwise,
+    RewardDirectedQ,
+    StochasticControl,
+    Windows,
+)
 from pirf.denoisers import Handover
 from pirf.errors import InputError, NumericalError
 from pirf.guidance import DPS
 from pirf.noise import Noise
-from pirf.regularizers import Distillation, Together, WeightAnchor
+from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
 from pirf.rewards import BlackBox, Reward, Scaled
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, State
 from pirf.schedules import EDM
@@ -246,6 +259,47 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, case, upd
     assert [h["loss"] for h in resumed.history] == [h["loss"] for h in whole.history]
     CALLS["left"] = 0
     assert equal(call(denoiser, Fragile(), out=tmp_path, **options), whole)
+
+
+@attrs.frozen
+class Stop(Regularizer):
+    """Fails after so many updates."""
+
+    def after_step(self, tuned, base, optimizer):
+        CALLS["left"] -= 1
+        if CALLS["left"] < 0:
+            raise KeyboardInterrupt
+
+
+STRUCTURED, ALONE = (Fitted(structured, width=4, pretrain=1, batch=8) for structured in (True, False))
+LEARNED = {
+    "advantages": (1, ContinuousTime(value=STRUCTURED, kl=0.1)),
+    "advantages, twice used": (2, ContinuousTime(value=STRUCTURED, epochs=2)),
+    "slopes": (1, ContinuousTime(value=STRUCTURED, form="gradient", kl=0.1)),
+    "control": (2, StochasticControl(100.0, ALONE, epochs=2)),
+    "control by turns": (3, LayerTruncated(StochasticControl(100.0, ALONE, epochs=1, updates=3))),
+    "martingale": (1, RewardDirectedQ(100.0, ALONE)),
+    "windows": (2, Windows(2, updates=3, inner=ContinuousTime(value=ALONE, epochs=2))),
+}
+
+
+@pytest.mark.parametrize("case", LEARNED)
+def test_what_a_strategy_has_learned_comes_back(tmp_path, monkeypatch, case):
+    """Value network and its optimizer are kept; trajectories in use are not: checkpoints wait until these have served."""
+    monkeypatch.setattr(module, "descend", partial(module.descend, save_every=0.0))
+    period, gradient = LEARNED[case]
+    assert gradient.period == period
+    sampler = Ancestral(steps=4, schedule=EDM(0.5, 10.0))
+    options = {"gradient": gradient, "regularizer": Stop(), "sampler": sampler, "batch": 3, "steps": 8}
+    whole = call(Tiny(), Quadratic(0.4), **options)
+    CALLS["left"] = 5
+    with pytest.raises(KeyboardInterrupt):
+        call(Tiny(), Quadratic(0.4), out=tmp_path, **options)
+    CALLS["left"] = 8 - 5 + 5 % period
+    resumed = call(Tiny(), Quadratic(0.4), out=tmp_path, **options)
+    assert CALLS["left"] == 0
+    assert equal(resumed, whole)
+    assert [h["loss"] for h in resumed.history] == [h["loss"] for h in whole.history]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
