@@ -6,7 +6,7 @@ never differentiated.  The pathwise row beside it has the gradient of the soluti
 
 All rows draw with the same few steps of ``Ancestral``, so that evaluations per sample are equal (``SVDD``, which spends more of
 them instead of training, says so): few, because then the base makes an error that a policy can correct.  *Gain* is the mean of
-log₁₀ of the re-solve errors of base over tuned, sample by sample from the same noise.  *Seconds* is processor time of one thread.
+log₁₀ of the re-solve errors of base over tuned, sample by sample from the same noise.  *Seconds* is processor time of a thread.
 """
 
 from __future__ import annotations
@@ -104,7 +104,6 @@ def cell(base: pirf.Denoiser, tune: Tune, seed: int, seconds: float) -> dict[str
         "updates": len(history),
         "seconds": history[-1]["seconds"] if history else 0.0,
         "rewards": sum(h.get("rewards", 0) for h in history),
-        "batch": {"ContinuousTime": 256}.get("", 256),
     }
 
 
@@ -143,3 +142,37 @@ def interval(values: Sequence[float]) -> str:
     if len(values) < 2:
         return f"{mean(values):+.3f}"
     return f"{mean(values):+.3f} ± {STUDENT[len(values)] * stdev(values) / math.sqrt(len(values)):.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--summary", action="store_true", help="print the table of what exists and run nothing")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found = _kept(options.out, options.seconds)
+    if not options.summary:
+        base = pirf.load("poisson-32")
+        for seed in options.seeds:
+            for name in options.rows:
+                if str(seed) not in found["rows"].get(name, {}):
+                    cells = cell(base, ROWS[name], seed, options.seconds)
+                    found = _kept(options.out, options.seconds)  # another process may have written
+                    found["rows"].setdefault(name, {})[str(seed)] = cells
+                    options.out.write_text(json.dumps({**found, "hardware": hardware()}, indent=1) + "\n")
+                    print(f"{name}, seed {seed}: {cells}", flush=True)
+    print(summary(found["rows"]))
+
+
+def _kept(path: Path, seconds: float) -> dict[str, Any]:
+    """What is on disk, if it had this time."""
+    fresh: dict[str, Any] = {"seconds": seconds, "rows": {}}
+    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else fresh
+    return known if known["seconds"] == seconds else fresh
+
+
+if __name__ == "__main__":
+    main()

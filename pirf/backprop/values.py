@@ -14,6 +14,7 @@ Values are fitted by least squares to the returns of trajectories, first to thos
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, final
@@ -31,6 +32,8 @@ from pirf.noise import Noise
 from pirf.rewards import Reward
 from pirf.samplers import Chain, Sampler
 from pirf.tensors import Field
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["Fitted", "Known", "Value"]
 
@@ -115,6 +118,10 @@ class Fitted(Value):
             for first in range(0, self.pretrain * self.batch, self.batch)
         ]
         scores = torch.cat([found.scores for found in batches])
+        spent = [len(scores) * cost for cost in (batches[0].evaluations, batches[0].rewards)]
+        _log.info(
+            "%d trajectories of the untuned model come first: %d evaluations, %d calls of the reward", len(scores), *spent
+        )
         critic = Critic(chain.denoiser.shape, self.width, self.lr, scores, noise.fold("critic"))
         for turn in range(self.passes):
             for i, found in enumerate(batches):

@@ -11,7 +11,8 @@ from toys import Function, Quadratic, Tiny, normal, scramble
 from pirf.backprop import ContinuousTime, Fitted, Known, RewardDirectedQ, StochasticControl, Value, ValueGradient
 from pirf.backprop.critic import Critic
 from pirf.backprop.experience import beside, explore
-from pirf.errors import NumericalError
+from pirf.errors import InputError, NumericalError
+from pirf.guidance import SVDD
 from pirf.noise import Noise
 from pirf.rewards import Reward
 from pirf.samplers import Ancestral, Chain
@@ -382,3 +383,25 @@ def test_through_fine_tuning_it_is_one_line_as_well(value, line):
     with pytest.raises(NumericalError, match=f"^{line}$"):
         finetune(network, Quadratic(), sampler=Ancestral(steps=3), gradient=gradient, steps=3, batch=4, progress=False)
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_a_fitted_network_guides_candidates():
+    """Of the same candidates SVDD keeps those that the network values most, at N evaluations."""
+    sampler = Ancestral(steps=4, spread=0.5)
+    base = Tiny()
+    value = Fitted(structured=False, pretrain=2, batch=32, width=8).fit(base, Quadratic(), sampler)
+    chain = Chain(sampler, SVDD(base, Quadratic(), 3, value=value), Noise(5)[range(2)])
+    seen = []
+    chain.run(chain.initial(), visit=lambda k, state: seen.append(state.x))
+    law = Chain(sampler, base, chain.noise).transition(0, chain.initial())
+    drawn = chain.noise.fold("transition", 0)
+    candidates = [law.draw(drawn), *(law.draw(drawn.fold("candidate", j)) for j in (1, 2))]
+    with torch.no_grad():
+        best = torch.stack([value(x, chain.levels[1]) for x in candidates]).argmax(0)
+    assert torch.equal(seen[1], torch.stack(candidates)[best, range(2)].detach())
+    assert chain.tally.evaluations == 4
+
+
+def test_only_a_network_alone_can_be_taken_along():
+    with pytest.raises(InputError, match="a value that is a network alone is needed: got Fitted"):
+        Fitted().fit(Tiny(), Quadratic(), Ancestral(steps=3))
