@@ -11,6 +11,8 @@ log₁₀ of the re-solve errors of base over tuned, sample by sample from the s
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +27,7 @@ from torch import Tensor
 
 import pirf
 from pirf import Field
+from pirf.experiments import hardware
 from pirf.inference import draw
 from pirf.metrics import resolve_errors
 
