@@ -1,7 +1,7 @@
 r"""Trajectories as experience: :math:`x_{k+1} \sim N(\mu_k(x_k), v_k)`, drawn without a graph, and what they scored.
 
 What a strategy without a gradient of the reward learns from: states, the estimates that the steps made anyway, one score per
-trajectory.  Every density and divergence is that of :meth:`pirf.samplers.Chain.transition`.
+trajectory.  Every density and divergence is that of :meth:`pirf.samplers.chain.Chain.transition`.
 """
 
 from __future__ import annotations
@@ -88,12 +88,20 @@ def drawn(chain: Chain, first: int) -> tuple[int, ...]:
     return tuple(k for k in range(first, chain.steps) if sampler.variance(*chain.levels[k : k + 2]) > 0)
 
 
-def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: bool = False) -> Experience:
-    """Trajectories of the current weights; a prefix that no trained weight touches may be stored."""
+def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: bool = False, group: int = 1) -> Experience:
+    """Trajectories of the current weights, ``group`` at a time from one state: a stored one, where no trained weight precedes."""
+    if len(noise) % group:
+        raise InputError(
+            f"a batch of groups of {group} is needed",
+            got=f"{len(noise)} trajectories",
+            why="each group is compared with itself",
+            hint=f"batch={group * max(1, len(noise) // group)}",
+        )
+    together = noise[[noise.samples[i - i % group] for i in range(len(noise))]]
     mine = attrs.evolve(chain, noise=noise, tally=type(chain.tally)())
     visited: list[State] = []
     with torch.no_grad():
-        first, departed = mine.depart(start)
+        first, departed = attrs.evolve(mine, noise=together).depart(start)
         final = mine.run(departed, first, visit=lambda k, state: visited.append(state))
         trail = [*visited, final]
         estimates = tuple(state.estimate.detach() for state in trail[1:] if state.estimate is not None)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pirf.backprop.base import GradientStrategy, Loss
-from pirf.backprop.experience import Experience, beside, explore, finite, laws, random_steps, standardised
+from pirf.backprop.experience import Experience, beside, explore, finite, laws, random_steps, standard_deviation
 from pirf.backprop.learned import Batch, Learned
 from pirf.backprop.values import Value
 from pirf.noise import Noise
@@ -52,6 +52,11 @@ class Policy(GradientStrategy):
     def period(self) -> int:
         """The epochs of a batch."""
         return self.epochs
+
+    @property
+    def together(self) -> int:
+        """Trajectories that begin in the same state."""
+        return 1
 
     @property
     def value(self) -> Value | None:
@@ -101,7 +106,8 @@ class Policy(GradientStrategy):
 
     def _collect(self, chain: Chain, reward: Reward, noise: Noise, state: Learned) -> Batch:
         value = self.value
-        experience = explore(chain, reward, noise, self.first_graded(chain), value is not None and value.guesses)
+        guesses = value is not None and value.guesses
+        experience = explore(chain, reward, noise, self.first_graded(chain), guesses, self.together)
         means, prices = beside(chain, state.base, experience, self.kl) if state.base is not None else ({}, None)
         what = type(self).__name__
         advantages = finite(self.advantages(chain, experience, state.value, prices), f"{what}, advantages")
@@ -112,17 +118,27 @@ class Policy(GradientStrategy):
 
 @attrs.frozen
 class PolicyGradient(Policy):
-    """Every step of a trajectory is worth what the trajectory scored, ``standardised`` over the batch or only centred."""
+    """Every step of a trajectory is worth what the trajectory scored, ``standardised`` over the batch or only centred.
+
+    ``group`` trajectories at a time begin in the same state and are compared with each other alone: what is owed to where they
+    began, often most of a score, is no action's merit.
+    """
 
     standardised: bool = True
+    group: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+
+    @property
+    def together(self) -> int:
+        """The group."""
+        return self.group
 
     def advantages(self, chain: Chain, experience: Experience, learned: Any, prices: Tensor | None) -> Tensor:
-        """(r − mean)/std, or r minus the mean of the others."""
+        """(r − mean)/std, or r minus the mean of the others, of the batch or of the group."""
         scores = experience.scores
-        unit = standardised(scores, "rewards")
-        if not self.standardised:
-            unit = (scores - scores.mean()) * (len(scores) / (len(scores) - 1))
-        return unit.expand(len(experience.steps), -1)
+        rows = scores.reshape(-1, self.group if self.group > 1 else len(scores))
+        gained = (rows - rows.mean(1, keepdim=True)).reshape(-1)
+        unit = standard_deviation(gained, "rewards") if self.standardised else (rows.shape[1] - 1) / rows.shape[1]
+        return (gained / unit).expand(len(experience.steps), -1)
 
 
 @final

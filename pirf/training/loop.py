@@ -92,7 +92,7 @@ def descend(
     The average has a half-life of ``half_life`` times the steps so far, so that it forgets the start at any length of run.
     With ``out``, a checkpoint is kept there and a repeated call goes on from it; ``identity`` is what must not have
     changed in between.  A checkpoint is written every ``save_every`` seconds, after a multiple of ``save_at`` updates;
-    what ``kept`` gives, where that is a :class:`Kept`, belongs to it.
+    what ``kept`` gives, where that is a :class:`~pirf.backprop.base.Kept`, belongs to it.
     ``already`` seconds of the budget were spent before the first update.
     """
     if not lr > 0:
