@@ -6,6 +6,7 @@ policies that keep the base's variances are best with the means that p·exp(r/α
 """
 
 import math
+from itertools import pairwise
 
 import attrs
 import torch
@@ -68,9 +69,10 @@ def setting(steps, spread=S, s=S, m=M, network=Shifted, samples=None, schedule=E
 
 def laws(chain, s=S):
     """Per step: variance v_k, w_{k+1}, and how much of a constant in D reaches the mean, 1 − σ↓/σ."""
-    for k in range(chain.steps):
-        departure, arrival = chain.levels[k] ** 2, chain.levels[k + 1] ** 2
-        yield chain.sampler.variance(*chain.levels[k : k + 2]), s**2 / (s**2 + arrival), 1 - arrival / departure
+    nowhere = State(torch.zeros(1, 1, 1, dtype=torch.float64))
+    for departure, arrival in pairwise(chain.levels):
+        law = chain.sampler.transition(lambda x, _: torch.ones_like(x), nowhere, departure, arrival)
+        yield law.variance, s**2 / (s**2 + arrival**2), float(law.mean)
 
 
 def optimum(chain, s=S, b=B, alpha=ALPHA):

@@ -89,7 +89,7 @@ def drawn(chain: Chain, first: int) -> tuple[int, ...]:
 
 
 def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: bool = False, group: int = 1) -> Experience:
-    """Trajectories of the current weights, ``group`` at a time from one state: a stored one, where no trained weight precedes."""
+    """Trajectories of the current weights, ``group`` at a time from one state, which may be a stored one."""
     if len(noise) % group:
         raise InputError(
             f"a batch of groups of {group} is needed",

@@ -135,9 +135,12 @@ class PolicyGradient(Policy):
     def advantages(self, chain: Chain, experience: Experience, learned: Any, prices: Tensor | None) -> Tensor:
         """(r − mean)/std, or r minus the mean of the others, of the batch or of the group."""
         scores = experience.scores
+        standard_deviation(scores, "rewards")  # refused where all are the same
         rows = scores.reshape(-1, self.group if self.group > 1 else len(scores))
         gained = (rows - rows.mean(1, keepdim=True)).reshape(-1)
-        unit = standard_deviation(gained, "rewards") if self.standardised else (rows.shape[1] - 1) / rows.shape[1]
+        unit = (
+            standard_deviation(gained, "rewards in their groups") if self.standardised else (rows.shape[1] - 1) / rows.shape[1]
+        )
         return (gained / unit).expand(len(experience.steps), -1)
 
 

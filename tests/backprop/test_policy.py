@@ -112,6 +112,41 @@ def test_the_mean_over_dimensions_is_the_sum_divided():
     assert_close(found[1] * 2 * 8 * 8, found[0])
 
 
+def test_a_group_begins_in_one_state_and_is_its_own_baseline():
+    chain = Chain(Ancestral(steps=4, spread=0.5), Tiny(), Noise(0))
+    strategy = PolicyGradient(standardised=False, group=4)
+    state = strategy.init(chain, Quadratic(), Noise(1))
+    strategy.loss(chain, Quadratic(), Noise(5)[range(8)], state)
+    found, told = state.batch.experience, state.batch.advantages[0]
+    for first in (0, 4):
+        group = slice(first, first + 4)
+        assert torch.equal(found.states[0][group], found.states[0][first].expand(4, -1, -1, -1))
+        assert len({float(x.sum()) for x in found.states[1][group]}) == 4
+        scores = found.scores[group]
+        assert_close(told[group], (scores - scores.mean()) * 4 / 3, unit=1.0)  # minus the mean of the other three
+    with pytest.raises(InputError, match=r"a batch of groups of 4 is needed: got 6 trajectories; .* Try batch=4"):
+        strategy.loss(chain, Quadratic(), Noise(5)[range(6)], strategy.init(chain, Quadratic(), Noise(1)))
+
+
+def test_a_group_takes_away_what_its_beginning_has_decided():
+    """A step is told b times the slopes after it; what x_0 brings leaves the variance, seven siblings for a mean enter."""
+    sampler = Ancestral(steps=5, eta=0.3, spread=S)
+    grouped, known = said(PolicyGradient(**PLAIN, group=8), sampler, 8000)
+    alone, _ = said(PolicyGradient(**PLAIN), sampler, 8000)
+    after = [B]
+    for departure, (_, _, share) in zip(reversed(sampler.levels[:-1]), reversed(known), strict=True):
+        after.insert(0, after[0] * (1 - share * departure**2 / (S**2 + departure**2)))
+    beginning = (after[0] * sampler.levels[0]) ** 2
+    own = [v * slope**2 for (v, _, _), slope in zip(known, after[1:], strict=True)]
+    for k, (v, _, _) in enumerate(known):
+        assert_moment(-alone[k], after[k + 1])
+        assert_moment(-grouped[k].reshape(-1, 8).mean(1), after[k + 1])
+        other = sum(own) - own[k]
+        assert_moment((alone[k] + after[k + 1]) ** 2, (2 * own[k] + other + beginning) / v)
+        told = (2 * own[k] + other + (own[k] + other) / 7) / v
+        assert_moment(((grouped[k] + after[k + 1]) ** 2).reshape(-1, 8).mean(1), told)
+
+
 def test_the_first_epoch_has_ratio_one_and_clips_nothing():
     chain = Chain(Ancestral(steps=4, spread=0.5), Tiny(), Noise(0))
     strategy = PolicyGradient(clip=1e-3, epochs=3)
