@@ -97,7 +97,7 @@ def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: boo
             why="each group is compared with itself",
             hint=f"batch={group * max(1, len(noise) // group)}",
         )
-    together = noise[[noise.samples[i - i % group] for i in range(len(noise))]]
+    together = noise if group == 1 else noise[[noise.samples[i - i % group] for i in range(len(noise))]]
     mine = attrs.evolve(chain, noise=noise, tally=type(chain.tally)())
     visited: list[State] = []
     with torch.no_grad():
