@@ -7,7 +7,7 @@ From the second graded evaluation on, the state depends on the weights and an ex
 :math:`\partial D/\partial x = c_{skip} + c_{out}\,\partial F/\partial x`.  ``state_path="preconditioner"`` keeps
 :math:`c_{skip}` alone, which leaves every trunk out of the graph.  How far that errs depends on the network: at low noise
 :math:`c_{skip}` is nearly 1, while a good denoiser removes what does not belong to the data, which is what a residual
-feels most.  ``benchmarks/update.py`` measures the cosine with the exact gradient: look at it first.  Beyond K = 2 it is
+feels most.  ``benchmarks/cosines.py`` measures the cosine with the exact gradient: look at it first.  Beyond K = 2 it is
 refused, and dropping the path altogether is not offered.
 """
 
