@@ -1,13 +1,11 @@
 """Run-time shape checks for the whole package, one thread, derandomised properties, small shared fixtures."""
 
+import pytest
+import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
-install_import_hook("pirf", "checking.checked")  # before anything imports the package
-
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from hypothesis import settings  # noqa: E402
-
+install_import_hook("pirf", "checking.checked")  # before anything imports the package: nothing above does
 torch.set_num_threads(1)
 settings.register_profile("pirf", deadline=None, derandomize=True, max_examples=50, database=None)
 settings.load_profile("pirf")

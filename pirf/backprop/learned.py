@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pirf.backprop.base import GradientStrategy, Kept
-from pirf.backprop.experience import Experience
+from pirf.backprop.experience import Experience, random_steps
 from pirf.backprop.values import Value
 from pirf.denoisers import Denoiser
 from pirf.errors import InputError
@@ -20,7 +20,7 @@ from pirf.rewards import Reward
 from pirf.samplers import Chain
 from pirf.tensors import Field
 
-__all__ = ["Batch", "Learned"]
+__all__ = ["Batch", "Learned", "Scoring"]
 
 
 @final
@@ -45,15 +45,6 @@ class Learned:
     value: Any = None
     batch: Batch | None = None
 
-    @classmethod
-    def of(
-        cls, strategy: GradientStrategy, chain: Chain, reward: Reward, noise: Noise, value: Value | None, with_base: bool
-    ) -> Learned:
-        """Before the first update: a frozen copy of the denoiser, a value fitted to its trajectories."""
-        start = strategy.first_graded(chain)
-        base = copy.deepcopy(chain.denoiser).requires_grad_(False) if with_base else None
-        return cls(base, None if value is None else value.init(chain, reward, noise, start))
-
     def tensors(self) -> dict[str, Tensor]:
         """The value network and its optimizer; the base is made again from the start, trajectories in use are not kept."""
         return self.value.tensors() if isinstance(self.value, Kept) else {}
@@ -74,3 +65,27 @@ class Learned:
             why="it keeps the base, the value network and the trajectories in use",
             hint="state = strategy.init(chain, reward, noise), before the first update",
         )
+
+
+class Scoring(GradientStrategy):
+    """Strategies that learn from trajectories and what they scored, read from the sampler's transitions."""
+
+    @property
+    def value(self) -> Value | None:
+        """What states before the end are worth, where that is asked.  Default: it is not."""
+        return None
+
+    @property
+    def compares(self) -> bool:
+        """Whether the base is asked what it would have done.  Default: it is."""
+        return True
+
+    def first_graded(self, chain: Chain) -> int:
+        """The first step with a trained weight, of a sampler that draws its steps."""
+        return random_steps(chain, type(self).__name__)
+
+    def init(self, chain: Chain, reward: Reward, noise: Noise) -> Learned:
+        """A frozen copy of the denoiser where the base is asked, and the value, fitted to its trajectories."""
+        start = self.first_graded(chain)
+        base = copy.deepcopy(chain.denoiser).requires_grad_(False) if self.compares else None
+        return Learned(base, None if self.value is None else self.value.init(chain, reward, noise, start))

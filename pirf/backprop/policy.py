@@ -18,10 +18,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from pirf.backprop.base import GradientStrategy, Loss
-from pirf.backprop.experience import Experience, beside, explore, finite, laws, random_steps, standard_deviation
-from pirf.backprop.learned import Batch, Learned
-from pirf.backprop.values import Value
+from pirf.backprop.base import Loss
+from pirf.backprop.experience import Experience, beside, explore, finite, laws, standard_deviation
+from pirf.backprop.learned import Batch, Learned, Scoring
 from pirf.noise import Noise
 from pirf.rewards import Reward
 from pirf.samplers import Chain
@@ -30,7 +29,7 @@ __all__ = ["KLPolicyGradient", "Policy", "PolicyGradient"]
 
 
 @attrs.frozen
-class Policy(GradientStrategy):
+class Policy(Scoring):
     """Subclasses say what an action was worth: ``advantages``, and the ``value`` they read it from."""
 
     clip: float = attrs.field(default=0.2, validator=attrs.validators.gt(0))
@@ -58,22 +57,14 @@ class Policy(GradientStrategy):
         """Trajectories that begin in the same state."""
         return 1
 
-    @property
-    def value(self) -> Value | None:
-        """What the advantages are read from, if anything is."""
-        return None
-
     @abstractmethod
     def advantages(self, chain: Chain, experience: Experience, learned: Any, prices: Tensor | None) -> Tensor:
         """One per learned step and trajectory; ``prices``: β KL of all steps, (N − start, batch), if any."""
 
-    def first_graded(self, chain: Chain) -> int:
-        """The first step with a trained weight, of a sampler that draws its steps."""
-        return random_steps(chain, type(self).__name__)
-
-    def init(self, chain: Chain, reward: Reward, noise: Noise) -> Learned:
-        """The base, where the distance from it counts, and the value, fitted to the base's trajectories."""
-        return Learned.of(self, chain, reward, noise, self.value, bool(self.kl))
+    @property
+    def compares(self) -> bool:
+        """Where leaving the base has a price."""
+        return self.kl > 0
 
     def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
         """The clipped surrogate of the trajectories in use, or of new ones where these have served."""

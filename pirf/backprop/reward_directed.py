@@ -20,9 +20,9 @@ from typing import Any, final
 import attrs
 import torch
 
-from pirf.backprop.base import GradientStrategy, Loss
-from pirf.backprop.experience import beside, explore, finite, laws, random_steps
-from pirf.backprop.learned import Learned
+from pirf.backprop.base import Loss
+from pirf.backprop.experience import beside, explore, finite, laws
+from pirf.backprop.learned import Learned, Scoring
 from pirf.backprop.values import Fitted, Value
 from pirf.noise import Noise
 from pirf.rewards import Reward
@@ -33,7 +33,7 @@ __all__ = ["RewardDirectedQ"]
 
 @final
 @attrs.frozen
-class RewardDirectedQ(GradientStrategy):
+class RewardDirectedQ(Scoring):
     """Towards p·exp(r/``temperature``); only the score of trajectories is asked for."""
 
     temperature: float = attrs.field(default=2.0, validator=attrs.validators.gt(0))
@@ -43,14 +43,6 @@ class RewardDirectedQ(GradientStrategy):
     def needs_gradient(self) -> bool:
         """Scores are enough."""
         return False
-
-    def first_graded(self, chain: Chain) -> int:
-        """The first step with a trained weight, of a sampler that draws its steps."""
-        return random_steps(chain, type(self).__name__)
-
-    def init(self, chain: Chain, reward: Reward, noise: Noise) -> Learned:
-        """The base, and the value, fitted to the base's trajectories."""
-        return Learned.of(self, chain, reward, noise, self.value, True)
 
     def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
         """Σ G² / 2α over new trajectories, V held."""

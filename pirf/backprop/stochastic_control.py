@@ -20,8 +20,8 @@ import attrs
 import torch
 
 from pirf.backprop.base import GradientStrategy, Loss
-from pirf.backprop.experience import beside, explore, laws, random_steps
-from pirf.backprop.learned import Batch, Learned
+from pirf.backprop.experience import beside, explore, laws
+from pirf.backprop.learned import Batch, Learned, Scoring
 from pirf.backprop.value_gradient import asked, slope
 from pirf.backprop.values import Fitted, Value
 from pirf.errors import NumericalError
@@ -34,7 +34,7 @@ __all__ = ["StochasticControl"]
 
 @final
 @attrs.frozen
-class StochasticControl(GradientStrategy):
+class StochasticControl(Scoring):
     """Towards p·exp(r/``temperature``), step by step from the last; V ≈ E[r | x] less what the steps ahead cost."""
 
     temperature: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
@@ -57,14 +57,6 @@ class StochasticControl(GradientStrategy):
     def at(self, update: int) -> GradientStrategy:
         """The step whose turn it is."""
         return self if self.updates is None else attrs.evolve(self, turn=self.turn + update // self.updates)
-
-    def first_graded(self, chain: Chain) -> int:
-        """The first step with a trained weight, of a sampler that draws its steps."""
-        return random_steps(chain, type(self).__name__)
-
-    def init(self, chain: Chain, reward: Reward, noise: Noise) -> Learned:
-        """The base, and the value, fitted to the base's trajectories."""
-        return Learned.of(self, chain, reward, noise, self.value, True)
 
     def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
         """The regression on the targets in use, or on new ones where these have served."""

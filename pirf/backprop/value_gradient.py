@@ -19,8 +19,8 @@ import attrs
 import torch
 
 from pirf.backprop.base import GradientStrategy, Loss
-from pirf.backprop.experience import beside, explore, finite, laws, random_steps
-from pirf.backprop.learned import Learned
+from pirf.backprop.experience import beside, explore, finite, laws
+from pirf.backprop.learned import Learned, Scoring
 from pirf.backprop.values import Fitted, Value
 from pirf.errors import InputError
 from pirf.noise import Noise
@@ -84,7 +84,7 @@ def climb(
 
 @final
 @attrs.frozen
-class ValueGradient(GradientStrategy):
+class ValueGradient(Scoring):
     """η = ``kl``: climb V ≈ E[r | x], stay near the base."""
 
     value: Value = Fitted(structured=False)
@@ -95,13 +95,10 @@ class ValueGradient(GradientStrategy):
         """Where its value does."""
         return self.value.needs_gradient
 
-    def first_graded(self, chain: Chain) -> int:
-        """The first step with a trained weight, of a sampler that draws its steps."""
-        return random_steps(chain, type(self).__name__)
-
-    def init(self, chain: Chain, reward: Reward, noise: Noise) -> Learned:
-        """The base, and the value, fitted to the base's trajectories."""
-        return Learned.of(self, chain, reward, noise, self.value, bool(self.kl))
+    @property
+    def compares(self) -> bool:
+        """Where leaving the base has a price."""
+        return self.kl > 0
 
     def loss(self, chain: Chain, reward: Reward, noise: Noise, state: Any = None) -> Loss:
         """−Σ μ·∇V + η KL."""
