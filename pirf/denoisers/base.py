@@ -56,6 +56,11 @@ class Denoiser(nn.Module, ABC):
         return 1
 
     @property
+    def vjps(self) -> int:
+        """Vector–Jacobian products that one call makes inside, counted beside the evaluations."""
+        return 0
+
+    @property
     def like(self) -> Tensor:
         """A tensor with the denoiser's dtype and device."""
         for tensor in (*self.parameters(), *self.buffers()):

@@ -7,11 +7,13 @@ from pirf.rewards.burgers import Burgers
 from pirf.rewards.combine import Decades, Given, Scaled, Sum, balance
 from pirf.rewards.darcy import Darcy
 from pirf.rewards.elasticity import Elasticity
+from pirf.rewards.functionals import Functional, Points, Stacked, Weights
 from pirf.rewards.gray_scott import GrayScott
 from pirf.rewards.heat import Heat
 from pirf.rewards.helmholtz import Helmholtz
 from pirf.rewards.kolmogorov import Kolmogorov
 from pirf.rewards.kuramoto_sivashinsky import KuramotoSivashinsky
+from pirf.rewards.observation import Observation
 from pirf.rewards.poisson import Poisson
 from pirf.rewards.sources import CornerWells, Source, Uniform
 from pirf.rewards.wave import Wave
@@ -24,21 +26,26 @@ __all__ = [
     "Darcy",
     "Decades",
     "Elasticity",
+    "Functional",
     "Given",
     "GrayScott",
     "Heat",
     "Helmholtz",
     "Kolmogorov",
     "KuramotoSivashinsky",
+    "Observation",
     "PDEReward",
+    "Points",
     "Poisson",
     "ResidualReward",
     "Reward",
     "Scaled",
     "Source",
+    "Stacked",
     "Sum",
     "Uniform",
     "Wave",
+    "Weights",
     "balance",
     "legacy",
 ]

@@ -184,6 +184,7 @@ class Chain:
         network, level = self.denoiser.for_step(self.levels[k]), torch.tensor(at, dtype=x.dtype, device=x.device)
         cost = 1 if known else network.cost
         self.tally.evaluations += cost
+        self.tally.vjps += network.vjps
         self.tally.ungraded += 0 if torch.is_grad_enabled() else cost
         if known:
             return network.recall(x, level, self.condition, known)

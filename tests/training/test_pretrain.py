@@ -12,7 +12,7 @@ from pirf.noise import Noise
 from pirf.scaling import Scaling
 from pirf.training import Constant, pretrain
 
-module = importlib.import_module("pirf.training.pretrain")
+module = importlib.import_module("pirf.training.matching")
 
 
 def fields(count=12):

@@ -1,0 +1,131 @@
+r"""Denoising score matching, what every method that trains on data shares: :math:`x = x_0 + \sigma z` at random levels,
+:math:`\ln\sigma \sim N(P_{mean}, P_{std}^2)`, and EDM's weight :math:`(\sigma^2+s^2)/(\sigma s)^2` on the error of
+:math:`D_\theta(x, \sigma)`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+import attrs
+import torch
+from torch import Tensor
+
+from pirf.data import Source
+from pirf.denoisers import Denoiser
+from pirf.denoisers.base import lay_out
+from pirf.noise import Noise
+from pirf.tensors import Condition, Field
+from pirf.training.checkpoints import fingerprint
+from pirf.training.loop import Budget, MakeOptimizer, Record, descend
+from pirf.training.muon import Muon
+from pirf.training.rates import Cosine, Rate
+
+__all__ = ["Matching", "Noised"]
+
+
+@final
+@attrs.frozen(eq=False)
+class Noised:
+    """The samples of one update, normalised, each at a level of its own."""
+
+    clean: Field
+    noisy: Field
+    sigma: Tensor
+    noise: Noise
+    """Where this update's draws are addressed."""
+    condition: Condition | None = None
+
+    @property
+    def column(self) -> Tensor:
+        """σ, shaped to multiply fields."""
+        return self.sigma.reshape(-1, *[1] * (self.clean.ndim - 1))
+
+
+@final
+@attrs.frozen
+class Matching:
+    """How a network is trained on data: budget, levels, optimizer.  ``learn`` runs it with any loss of a noised batch."""
+
+    budget: Budget
+    batch: int = 32
+    lr: float = 1e-2
+    optimizer: MakeOptimizer = Muon
+    rate: Rate = Cosine(warmup=0.02)
+    p_mean: float = -1.2
+    p_std: float = 1.2
+    sigma_data: float = 0.5
+    half_life: float = 0.05
+    clip: float | None = None
+    precision: torch.dtype | None = None
+    seed: int = 0
+
+    def draw(self, model: Denoiser, source: Source, step: int) -> Noised:
+        """The batch of this update."""
+        fields = source.sample(self.batch, seed=self.seed, start=step * self.batch)
+        clean = model.scaling.normalise(fields).to(model.like)
+        noise = Noise(self.seed).fold("pretrain", step)[range(self.batch)]
+        sigma = torch.exp(self.p_mean + self.p_std * noise.fold("level").normal((), clean.dtype, clean.device))
+        seen = Noised(clean, clean, sigma, noise)
+        return attrs.evolve(
+            seen, noisy=clean + seen.column * noise.fold("state").normal(model.shape, clean.dtype, clean.device)
+        )
+
+    def estimate(self, model: Denoiser, seen: Noised) -> Field:
+        """D(x, σ), cast and with keyed dropout."""
+        device = seen.clean.device
+        cast = torch.autocast(device.type, dtype=self.precision) if self.precision is not None else contextlib.nullcontext()
+        # Dropout draws from the global generator: it gets a keyed one for the time of the evaluation.
+        with cast, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seen.noise.fold("dropout").integers(0, 2**62)[0])
+            return model(seen.noisy, seen.sigma, seen.condition)
+
+    def loss(self, estimate: Field, seen: Noised) -> Tensor:
+        """The weighted mean-square error."""
+        weight = (seen.column**2 + self.sigma_data**2) / (seen.column * self.sigma_data) ** 2
+        return (weight * (estimate - seen.clean) ** 2).mean()
+
+    def learn(
+        self,
+        denoiser: Denoiser,
+        source: Source,
+        loss: Callable[[Denoiser, Noised], tuple[Tensor, Record]],
+        *,
+        what: object = "",
+        label: str = "pretraining",
+        out: str | Path | None = None,
+        progress: bool = True,
+    ) -> Denoiser:
+        """Minimise ``loss(model, batch)`` on a copy of ``denoiser``; the averaged model comes back with its history.
+
+        ``what`` names the loss: with ``source`` and the settings it is the identity of a run that resumes from ``out``.
+        """
+        model = copy.deepcopy(denoiser).train()
+        if self.precision == torch.bfloat16:
+            lay_out(model, torch.contiguous_format)  # bfloat16 kernels prefer the plain layout, float32 ones do not
+        parameters = model.tunable()
+        start = fingerprint(denoiser) if out is not None else ""
+        average, history = descend(
+            parameters,
+            lambda step: loss(model, self.draw(model, source, step)),
+            budget=self.budget,
+            lr=self.lr,
+            optimizer=self.optimizer,
+            rate=self.rate,
+            half_life=self.half_life,
+            clip=self.clip,
+            out=None if out is None else Path(out),
+            identity=repr((what, source, start, self)),
+            label=label,
+            progress=progress,
+        )
+        with torch.no_grad():
+            for parameter, mean in zip(parameters, average, strict=True):
+                parameter.copy_(mean)
+        model.history = history
+        lay_out(model, torch.channels_last)
+        return model.eval()
