@@ -578,7 +578,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if options.quick:
-        options.size, options.repeats, options.seconds = [32], 3, 25.0
+        options.size, options.repeats, options.seconds = [32], 3, 16.0
     device = torch.device(options.device)
     if options.peak is not None:
         blocks_go_back(at_once=True)  # before anything is freed

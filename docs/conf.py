@@ -5,6 +5,7 @@ import io
 import pkgutil
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import torch
@@ -17,15 +18,28 @@ import pirf
 
 HERE = Path(__file__).parent
 PRINTED = HERE / "_build" / "printed"
+sys.path.insert(0, str(HERE))  # for figures.py, which sphinx-gallery imports by name
 
 project, author, release = "pirf", "the pirf authors", pirf.__version__
 copyright = "the pirf authors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
-exclude_patterns = ["_build"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx_gallery.gen_gallery"]
+exclude_patterns = ["_build", "sg_execution_times.rst", "gallery/sg_execution_times.rst"]
 html_theme = "furo"
 html_title = f"pirf {release}"
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "filename_pattern": "/",  # every one is executed
+    "image_scrapers": ("figures",),
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_signature": False,
+    "min_reported_time": 1e9,  # seconds are not the same twice
+}
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"show-inheritance": True}
@@ -33,7 +47,9 @@ autodoc_type_aliases = {name: f"pirf.tensors.{name}" for name in pirf.tensors.__
 autodoc_type_aliases["Denoise"] = "pirf.samplers.base.Denoise"
 # Names of other libraries (their pages are not looked up), three of which arrive without their module.
 OTHERS = "abc|attrs?|collections|jaxtyping|matplotlib|nn|np|numpy|pathlib|torch|typer|typing"
-nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})\..*|Array|Figure|Tensor|pirf\.denoisers\.(low_rank\.D|base\.S)")]
+nitpick_ignore_regex = [
+    (r"py:.*", rf"({OTHERS})\..*|Array|Figure|Tensor|pirf\.denoisers\.(low_rank\.D|base\.S)|pirf\.training\.tune\.V")
+]
 
 
 def check_every_module_is_named() -> None:
@@ -53,7 +69,10 @@ def print_scripts() -> None:
     """Run the scripts whose output the pages include; one that fails stops the build."""
     PRINTED.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # small tensors: more threads wait for each other
-    examples = [HERE.parent / "examples" / f"{name}.py" for name in ("screened_poisson", "black_box_resolve")]
+    examples = [
+        HERE.parent / "examples" / f"{name}.py"
+        for name in ("screened_poisson", "black_box_resolve", "add_a_condition", "screening_told")
+    ]
     for script in (*sorted((HERE / "scripts").glob("*.py")), *examples):
         out, page = io.StringIO(), PRINTED / f"{script.stem}.txt"
         with contextlib.redirect_stdout(out):

@@ -23,19 +23,61 @@ from pirf.backprop import (
     ValueGradient,
     Windows,
 )
-from pirf.data import Fields
-from pirf.denoisers import Denoiser, GaussianDenoiser, Handover, NoiseMap, UNet, low_rank, merged
+from pirf.calibration import Calibration
+from pirf.data import Conditional, Conditioned, Fields
+from pirf.denoisers import (
+    Bound,
+    ClassifierFree,
+    Clean,
+    Coloured,
+    CosinePath,
+    Denoiser,
+    DiscreteVP,
+    Epsilon,
+    FieldInput,
+    GaussianDenoiser,
+    Handover,
+    LinearPath,
+    Matern,
+    NoiseMap,
+    Prediction,
+    ScalarInput,
+    SquaredExponential,
+    UNet,
+    V,
+    VarianceExploding,
+    VariancePreserving,
+    Velocity,
+    conditioned,
+    inputs_for,
+    low_rank,
+    merged,
+)
+from pirf.denoisers.residual_gradient import ResidualGradient
 from pirf.denoisers.storage import load, save, shipped
 from pirf.errors import InputError, NumericalError
 from pirf.experiments import Comparison, Entry, compare
 from pirf.files import read
 from pirf.generation import generate
 from pirf.grids import Axis, Grid
-from pirf.guidance import DPS, SVDD, Guidance, Term
+from pirf.guidance import (
+    DPS,
+    SVDD,
+    Below,
+    CoCoGen,
+    Fading,
+    Guidance,
+    Projection,
+    PseudoinverseGuidance,
+    ResidualDescent,
+    Term,
+    Weight,
+)
 from pirf.inference import branches, sample
 from pirf.noise import Noise
 from pirf.operators import Dirichlet, Neumann, Periodic
 from pirf.problems import Problem
+from pirf.reconstruction import Posterior, reconstruct
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
 from pirf.rewards import (
     BlackBox,
@@ -62,12 +104,17 @@ from pirf.rewards import (
     Wave,
     Weights,
     balance,
+    lines,
+    observe,
+    region,
+    sensors,
 )
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, Sampler
-from pirf.scaling import Scaling
+from pirf.scaling import Colour, Scaling
 from pirf.schedules import EDM, Schedule
+from pirf.sweeps import sweep
 from pirf.tensors import Condition, Field, Residual, Score
-from pirf.training import Constant, Cosine, Muon, Rate, Tuning, finetune, pretrain, tune
+from pirf.training import Constant, Cosine, Muon, Rate, Tuning, finetune, pbfm, pg_diffusion, pidm, pretrain, tune
 from pirf.verify import Certificate, verify
 
 __version__ = "0.1.0"
@@ -79,25 +126,40 @@ __all__ = [
     "AdjointMatching",
     "Ancestral",
     "Axis",
+    "Below",
     "BlackBox",
+    "Bound",
     "Burgers",
+    "Calibration",
     "Certificate",
     "Chain",
+    "ClassifierFree",
+    "Clean",
+    "CoCoGen",
+    "Colour",
+    "Coloured",
     "Comparison",
     "Condition",
+    "Conditional",
     "ConditionalPDEReward",
+    "Conditioned",
     "Constant",
     "ContinuousTime",
     "Cosine",
+    "CosinePath",
     "Darcy",
     "Decades",
     "Denoiser",
     "Dirichlet",
+    "DiscreteVP",
     "Distillation",
     "Elasticity",
     "Entry",
+    "Epsilon",
     "Euler",
+    "Fading",
     "Field",
+    "FieldInput",
     "Fields",
     "Fitted",
     "Full",
@@ -118,8 +180,10 @@ __all__ = [
     "KuramotoSivashinsky",
     "LastSteps",
     "LayerTruncated",
+    "LinearPath",
     "Loss",
     "LowVariance",
+    "Matern",
     "Multistep",
     "Muon",
     "Neumann",
@@ -134,19 +198,27 @@ __all__ = [
     "Points",
     "Poisson",
     "PolicyGradient",
+    "Posterior",
+    "Prediction",
     "Problem",
+    "Projection",
+    "PseudoinverseGuidance",
     "RandomSteps",
     "Rate",
     "Regularizer",
     "Residual",
+    "ResidualDescent",
+    "ResidualGradient",
     "ResidualReward",
     "Reward",
     "RewardDirectedQ",
     "Sampler",
+    "ScalarInput",
     "Scaled",
     "Scaling",
     "Schedule",
     "Score",
+    "SquaredExponential",
     "Stacked",
     "StochasticControl",
     "Sum",
@@ -154,9 +226,14 @@ __all__ = [
     "Together",
     "Tuning",
     "UNet",
+    "V",
     "Value",
     "ValueGradient",
+    "VarianceExploding",
+    "VariancePreserving",
+    "Velocity",
     "Wave",
+    "Weight",
     "WeightAnchor",
     "Weights",
     "Windows",
@@ -164,21 +241,32 @@ __all__ = [
     "balance",
     "branches",
     "compare",
+    "conditioned",
     "finetune",
     "generate",
+    "inputs_for",
+    "lines",
     "load",
     "low_rank",
     "merged",
+    "observe",
     "operators",
+    "pbfm",
+    "pg_diffusion",
+    "pidm",
     "presets",
     "pretrain",
     "problems",
     "read",
+    "reconstruct",
+    "region",
     "rewards",
     "sample",
     "save",
     "schedules",
+    "sensors",
     "shipped",
+    "sweep",
     "testing",
     "tune",
     "verify",

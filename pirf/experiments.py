@@ -25,6 +25,7 @@ from pirf.problems import Problem
 from pirf.report import Page
 from pirf.samplers import Sampler
 from pirf.tensors import Field
+from pirf.training import Tuning
 from pirf.verify import Certificate
 
 __all__ = ["Comparison", "Entry", "Result", "compare", "hardware"]
@@ -39,12 +40,13 @@ def hardware() -> str:
 @final
 @attrs.frozen(eq=False)
 class Entry:
-    """A model with what is known about it: another sampler than the table's, the budget it had, a remark."""
+    """A model with what is known about it: another sampler than the table's, the budget it had, a remark, its knobs' search."""
 
     model: Denoiser
     sampler: Sampler | None = None
     tuning_seconds: float = 0.0
     note: str = ""
+    tuning: Tuning[Any] | None = None
 
 
 @final
@@ -62,6 +64,7 @@ class Result:
     seconds: float = 0.0
     tuning_seconds: float = 0.0
     note: str = ""
+    tuning: Tuning[Any] | None = None
     fields: Field = attrs.field(factory=lambda: torch.empty(0), repr=False)
     """The first few samples, for pictures."""
     history: tuple[Mapping[str, float], ...] = attrs.field(default=(), repr=False)
@@ -69,7 +72,13 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """The figures, for JSON."""
         keep = attrs.asdict(self, recurse=True)
+        keep["tuning"] = None if self.tuning is None else self.tuning.as_dict()
         return {k: v for k, v in keep.items() if k not in ("fields", "history")}
+
+    @property
+    def budget(self) -> str:
+        """The remark, and how the knobs were searched."""
+        return "; ".join(filter(None, (self.note, "" if self.tuning is None else str(self.tuning))))
 
 
 COLUMNS: Mapping[str, str] = {
@@ -140,8 +149,8 @@ class Comparison:
         page.text(f"{self.problem!r}, {self.sampler!r}, {self.samples} samples, seed {self.seed}; {hardware()}")
         page.table(COLUMNS, self.cells(), [bool(row.alarms) for row in self.rows])
         page.glossary("What the columns say", {name: why for name, why in COLUMNS.items() if why})
-        if notes := {row.name: row.note for row in self.rows if row.note}:
-            page.glossary("Budgets", notes)
+        if budgets := {row.name: row.budget for row in self.rows if row.budget}:
+            page.glossary("Budgets", budgets)
         page.heading("One sample of every row")
         page.picture(
             "The same initial noise in every row but the first; columns share their colour scales.",
@@ -226,6 +235,7 @@ def compare(
                 seconds=drawn.seconds,
                 tuning_seconds=entry.tuning_seconds,
                 note=entry.note,
+                tuning=entry.tuning,
                 history=tuple(entry.model.history),
             )
         )

@@ -49,6 +49,14 @@ def draw(
             why="samples are addressed by index",
             hint="sample(model, sampler, 64)",
         )
+    short = [name for name, value in (condition or {}).items() if not value.ndim or len(value) != count]
+    if condition is not None and short:
+        raise InputError(
+            f"conditions with {count} entries are needed, one for each sample",
+            got=", ".join(f"{name} of shape {tuple(condition[name].shape)}" for name in short),
+            why="sample i is told entry i",
+            hint=f'condition={{"{short[0]}": torch.full(({count},), value)}}',
+        )
     # A guided model takes gradients around a step by itself; nothing else here needs any.
     fields, evaluations, vjps, began = [], 0, 0, time.perf_counter()
     with torch.no_grad():

@@ -9,14 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from pirf.problems import Problem
+from pirf.rewards import Observation, Points
 from pirf.tensors import Field
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["curves", "gallery", "png", "tradeoffs"]
+__all__ = ["curves", "gallery", "png", "reconstruction", "tradeoffs"]
 
 
 def _figure(**options: Any) -> Figure:
@@ -63,6 +65,63 @@ def gallery(problem: Problem, fields: Mapping[str, Field], sample: int = 0) -> F
             if row == 0:
                 axes[row][column].set_title(titles[column], fontsize=9)
         axes[row][0].set_ylabel(name, fontsize=8)
+    return figure
+
+
+def reconstruction(
+    fields: Field,
+    observation: Observation,
+    residual: Tensor | None = None,
+    truth: Tensor | None = None,
+    channels: Sequence[str] | None = None,
+) -> Figure:
+    """An ensemble, one row per channel: truth and measured points, mean, standard deviation, error, rms of the ``residual``.
+
+    A row's truth and mean share a colour scale, and so do its deviation and error.  A residual that is no field is left out.
+    """
+    x, names = fields.double().cpu(), channels or [f"channel {c}" for c in range(fields.shape[1])]
+    mean, std = x.mean(0), x.std(0, correction=min(1, len(x) - 1))
+    rows = residual if residual is not None and residual.ndim == mean.ndim else mean[:0]
+    # Columns, each with those that share its colour scale.
+    alike: dict[str, tuple[str, ...]] = {
+        "mean": ("truth", "mean"),
+        "standard deviation": ("standard deviation", "|mean − truth|"),
+    }
+    if truth is not None:
+        alike = {"truth": alike["mean"], **alike, "|mean − truth|": alike["standard deviation"]}
+    if len(rows):
+        alike["residual, rms"] = ("residual, rms",)
+    figure = _figure(figsize=(2.3 * len(alike) + 1.2, 1.95 * len(mean) + 0.6))
+    axes = figure.subplots(len(mean), len(alike), squeeze=False)
+    for c, row in enumerate(axes):
+        shown = {"mean": mean[c], "standard deviation": std[c]}
+        if truth is not None:
+            known = truth[c].double().cpu()
+            shown |= {"truth": known, "|mean − truth|": (mean[c] - known).abs()}
+        if c < len(rows):
+            shown["residual, rms"] = rows[c]
+        for axis, (title, others) in zip(row, alike.items(), strict=True):
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if c == 0:
+                axis.set_title(title, fontsize=9)
+            if title not in shown:
+                axis.set_axis_off()
+                continue
+            scale, signed = torch.stack([shown[name] for name in others if name in shown]), "mean" in others
+            image = axis.imshow(
+                shown[title].T.numpy(),
+                origin="lower",
+                cmap="RdBu_r" if signed else "viridis",
+                vmin=float(scale.min()) if signed else 0,
+                vmax=float(scale.max()),
+            )
+            figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03).ax.tick_params(labelsize=6)
+        if isinstance(observation.operator, Points):
+            mask = observation.operator.mask[c].cpu()
+            first, second = mask.nonzero().T
+            row[0].scatter(first, second, s=5 if mask.double().mean() < 0.25 else 0.5, c="black", linewidths=0)
+        row[0].set_ylabel(names[c], fontsize=8)
     return figure
 
 

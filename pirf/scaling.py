@@ -1,7 +1,12 @@
-r"""The only bridge between physical and normalised units: :math:`x = (f - \text{shift}) / \text{scale}` per channel."""
+r"""The only bridge between physical and normalised units: :math:`x = (f - \text{shift}) / \text{scale}` per channel.
+
+A model whose noise is a random field has its state in whitened units, :math:`C^{-1/2} x`: its scaling carries the
+:class:`Colour`, so that whoever joins a model and a reward meets physical fields without knowing of it.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import final
 
@@ -12,20 +17,37 @@ from torch import Tensor
 from pirf.errors import InputError
 from pirf.tensors import Field
 
-__all__ = ["Scaling"]
+__all__ = ["Colour", "Scaling"]
 
 
 def _floats(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
+@attrs.frozen
+class Colour(ABC):
+    """A symmetric positive operator :math:`C^{1/2}` on fields, the same for every channel, and its inverse."""
+
+    @abstractmethod
+    def colour(self, z: Field) -> Field:
+        """White noise to a random field, C^{1/2} z."""
+
+    @abstractmethod
+    def whiten(self, x: Field) -> Field:
+        """The inverse, C^{-1/2} x."""
+
+
 @final
 @attrs.frozen
 class Scaling:
-    """Affine map per channel.  ``fit`` gives every channel mean zero and standard deviation σ_data = ½."""
+    """Affine map per channel.  ``fit`` gives every channel mean zero and standard deviation σ_data = ½.
+
+    With a ``colour`` normalised fields are whitened as well.
+    """
 
     shift: tuple[float, ...] = attrs.field(converter=_floats)
     scale: tuple[float, ...] = attrs.field(converter=_floats)
+    colour: Colour | None = None
 
     def __attrs_post_init__(self) -> None:
         if len(self.shift) != len(self.scale) or not all(s > 0 for s in self.scale):
@@ -50,12 +72,14 @@ class Scaling:
     def normalise(self, fields: Field) -> Field:
         """Physical to normalised units."""
         shift, scale = self._columns(fields)
-        return (fields - shift) / scale
+        x = (fields - shift) / scale
+        return x if self.colour is None else self.colour.whiten(x)
 
     def physical(self, x: Field) -> Field:
         """Normalised to physical units."""
         shift, scale = self._columns(x)
-        return x * scale + shift
+        fields = x if self.colour is None else self.colour.colour(x)
+        return fields * scale + shift
 
     def _columns(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if x.ndim < 2 or x.shape[1] != len(self.scale):

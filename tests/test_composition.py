@@ -49,6 +49,7 @@ from pirf.rewards import (
     Helmholtz,
     Kolmogorov,
     KuramotoSivashinsky,
+    Observation,
     Poisson,
     Reward,
     Scaled,
@@ -80,9 +81,10 @@ class OnChannel(Reward):
         return self.reward(x[:, self.channel : self.channel + 1])
 
 
+SEEN = Observation(torch.ones(2, 8, 8, dtype=torch.bool), torch.zeros(2, 8, 8), 10.0)
 REWARDS = [
     Poisson(GRID), SOLUTION, Darcy(GRID), Given(Poisson(GRID), (0,)),
-    Sum((Scaled(Decades(Poisson(GRID), 0.1), 1e-3), Helmholtz(GRID, 1.0, "solution", 0.05))),
+    Sum((Scaled(Decades(Poisson(GRID), 0.1), 1e-3), Helmholtz(GRID, 1.0, "solution", 0.05), SEEN)),
     OnChannel(Burgers(TIME_AND_CIRCLE)), Heat(GRID), Wave(TIME_AND_STRING),
 ]  # fmt: skip
 TORUS = Grid.square(14, 2 * math.pi, "periodic")

@@ -9,7 +9,9 @@ import pirf
 from pirf.denoisers import GaussianDenoiser
 
 PROBLEM = pirf.problems.poisson(8)
+WEIGHTS = {"weight": (1e-3, 1e1), "order": (1.0, 2.0)}
 SAMPLER = pirf.Heun(steps=40)
+SEARCHED = pirf.tune(lambda weight, order: weight * order if weight < 1 else float("nan"), WEIGHTS, trials=5)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def table():
     rows = {
         "oracle": oracle,
         "shrunk": shrunk,
-        "guided": pirf.Entry(pirf.DPS(oracle, PROBLEM.reward), tuning_seconds=3.0, note="ζ = 0.001"),
+        "guided": pirf.Entry(pirf.DPS(oracle, PROBLEM.reward), tuning_seconds=3.0, note="ζ = 0.001", tuning=SEARCHED),
     }
     return pirf.compare(PROBLEM, rows, sampler=SAMPLER, samples=128, progress=False)
 
@@ -72,6 +74,10 @@ def test_json_and_text_carry_every_row(table, tmp_path):
     assert [row["name"] for row in saved["rows"]] == ["truth", "oracle", "shrunk", "guided"]
     assert saved["rows"][1]["adherence"]["rho"] == table["oracle"].adherence.rho
     assert saved["rows"][1]["fidelity"]["quantities"]["energy of u"]["mean"] == pytest.approx(1, abs=0.3)
+    assert saved["rows"][3]["note"] == "ζ = 0.001"
+    assert saved["rows"][3]["tuning"] == SEARCHED.as_dict()
+    assert [loss is None for _, loss in saved["rows"][3]["tuning"]["trials"]] == [False, False, True, False, False]
+    assert saved["rows"][1]["tuning"] is None
     for name in ("truth", "oracle", "shrunk", "guided", "variance"):
         assert name in str(table)
 
@@ -84,6 +90,7 @@ def test_the_report_is_one_file_without_outside_requests(table, tmp_path):
     assert "&lt;b&gt;&amp;" in page
     assert "x &lt; y" in page
     assert page.count("<tr>") == 5
+    assert "ζ = 0.001; weight = 0.001, order = 1: loss 0.001, best of 5 trials" in page
 
 
 def test_bad_calls_are_refused_in_one_line():

@@ -71,3 +71,21 @@ def test_the_condition_is_cut_like_the_batch():
 def test_impossible_requests_are_refused(bad):
     with pytest.raises(InputError, match="got count="):
         sample(oracle(), SAMPLERS[0], **({"count": 2} | bad))
+
+
+# Conditions.
+
+
+def test_every_sample_is_told_its_entry_for_any_batch():
+    """D ≡ c: sample i is entry i."""
+    model = Function(lambda x, sigma, condition: condition["c"][:, None, None].expand(x.shape))
+    told = {"c": torch.linspace(-1, 1, 7, dtype=torch.float64)}
+    for batch in (1, 3, 64):
+        x = sample(model, Euler(steps=3), 7, start=5, condition=told, batch=batch)
+        assert_close(x, told["c"][:, None, None].expand(7, 1, 4))
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(6), torch.zeros(8), torch.zeros(())])
+def test_other_numbers_of_entries_are_refused(bad):
+    with pytest.raises(InputError, match="conditions with 7 entries are needed, one for each sample: got c of shape"):
+        sample(oracle(), Euler(steps=3), 7, condition={"c": bad})

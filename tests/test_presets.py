@@ -34,7 +34,7 @@ def test_a_shipped_model_carries_its_card(name):
     assert model.card["parameters"] == sum(p.numel() for p in model.parameters())
 
 
-@pytest.mark.parametrize("preset", [presets.as_released, presets.as_described])
+@pytest.mark.parametrize("preset", [presets.as_released, presets.as_described, presets.distilled])
 def test_both_readings_of_pirf_tune_a_model_by_name(preset):
     problem = pirf.problems.poisson(8)
     base = pirf.UNet(problem.shape, problem.scaling, channels=4, multipliers=(1, 2))

@@ -1,3 +1,4 @@
+import attrs
 import pytest
 import torch
 from hypothesis import given
@@ -6,7 +7,7 @@ from tolerances import assert_close
 from toys import normal
 
 from pirf.errors import InputError
-from pirf.scaling import Scaling
+from pirf.scaling import Colour, Scaling
 
 numbers = st.floats(-1e3, 1e3)
 positive = st.floats(1e-3, 1e3)
@@ -52,3 +53,28 @@ def test_a_wrong_channel_count_is_refused(shape):
             move(torch.zeros(shape))
         if len(shape) > 1:
             assert isinstance(refusal.value, InputError)
+
+
+@attrs.frozen
+class Sums(Colour):
+    """C^{1/2} = 1 + u uᵀ with u constant and of norm 1: a symmetric positive operator that joins all points."""
+
+    def colour(self, z):
+        return z + z.mean((2, 3), keepdim=True)
+
+    def whiten(self, x):
+        return x - x.mean((2, 3), keepdim=True) / 2
+
+
+@given(st.tuples(numbers, numbers), st.tuples(positive, positive))
+def test_a_coloured_scaling_colours_then_scales_and_is_its_own_inverse(shift, scale):
+    plain, coloured, fields = Scaling(shift, scale), Scaling(shift, scale, Sums()), normal(3, 2, 4, 5)
+    unit = 4 * max(1.0, *(abs(s) for s in shift)) * max(1.0, 1 / min(scale)) * max(scale)
+    assert_close(coloured.physical(fields), plain.physical(Sums().colour(fields)))
+    assert_close(coloured.physical(coloured.normalise(fields)), fields, unit=unit)
+
+
+def test_the_colour_belongs_to_the_value():
+    coloured = Scaling((1.0, 2.0), (3.0, 4.0), Sums())
+    assert eval(repr(coloured)) == coloured
+    assert len({coloured, Scaling((1.0, 2.0), (3.0, 4.0)), Scaling((1.0, 2.0), (3.0, 4.0), Sums())}) == 2

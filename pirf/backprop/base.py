@@ -39,6 +39,8 @@ class Loss:
     state: Any = None
     notes: Mapping[str, float] = attrs.field(factory=dict)
     """What a strategy has to say of itself, for the history."""
+    condition: Condition | None = None
+    """What the samples of ``states`` were told, where they are not those of the noise."""
 
 
 @final

@@ -19,7 +19,7 @@ from pirf.errors import InputError, NumericalError
 from pirf.noise import Noise
 from pirf.rewards import Reward
 from pirf.samplers import Chain, State, StochasticSampler, Transition
-from pirf.tensors import Field
+from pirf.tensors import Condition, Field
 
 __all__ = ["Experience", "beside", "drawn", "explore", "finite", "laws", "random_steps", "standard_deviation", "standardised"]
 
@@ -39,6 +39,8 @@ class Experience:
     steps: tuple[int, ...]
     """Those with a variance: the others have no density and are not learned."""
     evaluations: int
+    condition: Condition | None = None
+    """What each trajectory was told."""
 
     @property
     def rewards(self) -> int:
@@ -99,6 +101,8 @@ def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: boo
         )
     together = noise if group == 1 else noise[[noise.samples[i - i % group] for i in range(len(noise))]]
     mine = attrs.evolve(chain, noise=noise, tally=type(chain.tally)())
+    if group > 1:  # those that are compared with each other are told the same
+        mine = attrs.evolve(mine, condition=attrs.evolve(mine, noise=together).condition)
     visited: list[State] = []
     with torch.no_grad():
         first, departed = attrs.evolve(mine, noise=together).depart(start)
@@ -119,7 +123,7 @@ def explore(chain: Chain, reward: Reward, noise: Noise, start: int, guesses: boo
         )
     states = tuple(state.x for state in trail)
     guessed = scores[:-1] if guesses else None
-    return Experience(first, states, estimates, guessed, scores[-1], random, mine.tally.evaluations)
+    return Experience(first, states, estimates, guessed, scores[-1], random, mine.tally.evaluations, mine.condition)
 
 
 def laws(chain: Chain, experience: Experience, steps: Sequence[int]) -> Iterator[tuple[int, Transition]]:
@@ -127,7 +131,7 @@ def laws(chain: Chain, experience: Experience, steps: Sequence[int]) -> Iterator
 
     One evaluation each; in a graph it is made again in the backward pass, so that memory is that of one.
     """
-    chain = attrs.evolve(chain, recompute=True)
+    chain = attrs.evolve(chain, recompute=True, condition=experience.condition)
     for k in steps:
         yield k, chain.transition(k, State(experience.before(k)))
 

@@ -93,7 +93,7 @@ class Policy(Scoring):
         notes = {"clipped": clipped, "kl": apart, "rewards": found.rewards if fresh else 0}
         visited = tuple((chain.levels[k], found.before(k)) for k in learned)
         spent = chain.tally.evaluations - before
-        return Loss(total, float(found.scores.mean()), visited, spent, len(learned), state, notes)
+        return Loss(total, float(found.scores.mean()), visited, spent, len(learned), state, notes, found.condition)
 
     def _collect(self, chain: Chain, reward: Reward, noise: Noise, state: Learned) -> Batch:
         value = self.value

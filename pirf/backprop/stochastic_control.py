@@ -72,8 +72,8 @@ class StochasticControl(Scoring):
         visited = tuple((chain.levels[k], found.before(k)) for k in sorted(used.means))
         rewards, vjps = asked(self.value, chain, sorted(used.means)) if fresh else (0, 0)
         notes = {"contraction": used.contraction, "rewards": found.rewards + 2 * rewards if fresh else 0}
-        spent = chain.tally.evaluations - before
-        return Loss(total, float(found.scores.mean()), visited, spent, len(used.means) + 2 * vjps, state, notes)
+        spent, graded = chain.tally.evaluations - before, len(used.means) + 2 * vjps
+        return Loss(total, float(found.scores.mean()), visited, spent, graded, state, notes, found.condition)
 
     def _collect(self, chain: Chain, reward: Reward, noise: Noise, state: Learned) -> Batch:
         found = explore(chain, reward, noise, self.first_graded(chain), self.value.guesses)

@@ -18,7 +18,7 @@ from pirf.errors import InputError
 from pirf.scaling import Scaling
 from pirf.tensors import Condition, Field, Level
 
-__all__ = ["Adapter", "Denoiser", "FrozenTrunk", "Staged"]
+__all__ = ["Adapter", "Denoiser", "FrozenTrunk", "Staged", "Wrapped"]
 
 
 class Adapter(nn.Module):
@@ -107,6 +107,59 @@ class Denoiser(nn.Module, ABC):
             why="only the network knows where its trunk ends",
             hint="a subclass of pirf.denoisers.Staged, such as UNet",
         )
+
+
+class Wrapped(Denoiser):
+    """A denoiser around another one, which is asked for all that is not said here."""
+
+    def __init__(self, inner: Denoiser) -> None:
+        super().__init__(inner.shape, inner.scaling)
+        self.inner = inner
+        # One wrapper for each network of a step, always the same: a multistep memory is void when the network changes.
+        self._steps: dict[Denoiser, Denoiser] = {}
+
+    @abstractmethod
+    def around(self, network: Denoiser) -> Denoiser:
+        """The same around another network."""
+
+    @property
+    def cost(self) -> int:
+        """The inner denoiser's."""
+        return self.inner.cost
+
+    @property
+    def vjps(self) -> int:
+        """The inner denoiser's."""
+        return self.inner.vjps
+
+    def start(self, z: Field) -> Field:
+        """The inner denoiser's."""
+        return self.inner.start(z)
+
+    def for_step(self, departure: float) -> Denoiser:
+        """The same around the inner denoiser's network of this step."""
+        network = self.inner.for_step(departure)
+        if network is self.inner:
+            return self
+        if network not in self._steps:
+            self._steps[network] = self.around(network)
+        return self._steps[network]
+
+    def admit(self, levels: Sequence[float]) -> None:
+        """The inner denoiser's."""
+        self.inner.admit(levels)
+
+    def tunable(self) -> list[nn.Parameter]:
+        """The inner denoiser's."""
+        return self.inner.tunable()
+
+    def last_stages(self, count: int) -> list[nn.Parameter]:
+        """The inner denoiser's."""
+        return self.inner.last_stages(count)
+
+    def frozen_trunk(self, count: int, exact: bool = True) -> Denoiser:
+        """The same around the inner denoiser with its trunk out of the graph."""
+        return self.around(self.inner.frozen_trunk(count, exact))
 
 
 def lay_out(module: nn.Module, memory_format: torch.memory_format) -> None:

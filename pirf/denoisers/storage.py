@@ -15,7 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pirf.denoisers import coloured
 from pirf.denoisers.base import Denoiser, Staged
+from pirf.denoisers.classifier_free import ClassifierFree
+from pirf.denoisers.coloured import Coloured
+from pirf.denoisers.conditions import described, read
 from pirf.denoisers.handover import Handover
 from pirf.denoisers.low_rank import merged
 from pirf.denoisers.noise_map import NoiseMap
@@ -84,6 +88,8 @@ def _shared(model: Denoiser) -> set[str]:
     """Names of weights that stand under another name as well."""
     if isinstance(model, NoiseMap):
         return {f"base.{name}" for name in _shared(model.base)}
+    if isinstance(model, ClassifierFree | Coloured):
+        return {f"inner.{name}" for name in _shared(model.inner)}
     if isinstance(model, Handover) and model.stages is not None and isinstance(model.tuned, Staged):
         own = {id(p) for p in model.tuned.end_parameters(model.stages)}
         return {f"tuned.{name}" for name, p in model.tuned.named_parameters() if id(p) not in own}
@@ -91,14 +97,26 @@ def _shared(model: Denoiser) -> set[str]:
 
 
 def _describe(model: Denoiser) -> dict[str, Any]:
-    units = {"shape": model.shape, "shift": model.scaling.shift, "scale": model.scaling.scale}
+    units = {
+        "shape": model.shape,
+        "shift": model.scaling.shift,
+        "scale": model.scaling.scale,
+        **coloured.described(model.scaling.colour),
+    }
     if isinstance(model, UNet):
-        return {"kind": "UNet", **units, "config": model.config}
+        config = model.config
+        if model.told is not None:
+            config = {**config, "conditions": described(model.told.inputs)}
+        return {"kind": "UNet", **units, "config": config}
     if isinstance(model, Handover):
         parts = {"base": _describe(model.base), "tuned": _describe(model.tuned)}
         return {"kind": "Handover", **parts, **{name: getattr(model, name) for name in _HANDOVER}}
     if isinstance(model, NoiseMap):
         return {"kind": "NoiseMap", "base": _describe(model.base), "width": model.width}
+    if isinstance(model, ClassifierFree):
+        return {"kind": "ClassifierFree", "inner": _describe(model.inner), "weight": model.weight}
+    if isinstance(model, Coloured):
+        return {"kind": "Coloured", "inner": _describe(model.inner), **coloured.described(model.colour)}
     raise InputError(
         "a model of the package is needed for saving",
         got=type(model).__name__,
@@ -109,7 +127,11 @@ def _describe(model: Denoiser) -> dict[str, Any]:
 
 def _build(architecture: Mapping[str, Any]) -> Denoiser:
     if architecture["kind"] == "UNet":
-        return UNet(architecture["shape"], Scaling(architecture["shift"], architecture["scale"]), **architecture["config"])
+        config = architecture["config"]
+        if "conditions" in config:
+            config = {**config, "conditions": read(config["conditions"])}
+        scaling = Scaling(architecture["shift"], architecture["scale"], coloured.read(architecture))
+        return UNet(architecture["shape"], scaling, **config)
     if architecture["kind"] == "Handover":
         options = {name: architecture[name] for name in _HANDOVER if name in architecture}
         base = _build(architecture["base"])
@@ -120,6 +142,10 @@ def _build(architecture: Mapping[str, Any]) -> Denoiser:
         return handover
     if architecture["kind"] == "NoiseMap":
         return NoiseMap(_build(architecture["base"]), architecture["width"])
+    if architecture["kind"] == "ClassifierFree":
+        return ClassifierFree(_build(architecture["inner"]), architecture["weight"])
+    if architecture["kind"] == "Coloured" and (colour := coloured.read(architecture)) is not None:
+        return Coloured(_build(architecture["inner"]), colour)
     raise ValueError(f"unknown kind {architecture['kind']!r}")
 
 

@@ -2,7 +2,8 @@ r"""A U-Net in named stages, of which EDM's DDPM++ layout is one configuration.
 
 Stages, in order: ``down0 … downL`` (full to lowest resolution), ``upL … up0``.  "The last stage" is ``up0``: the
 upsampling into the full resolution, its residual blocks, the output norm and the output convolution, whatever the
-resolution is.  The noise embedding belongs to ``down0``.
+resolution is.  The noise embedding belongs to ``down0``, and so do the maps of what the network is told
+(:mod:`pirf.denoisers.conditions`).
 
 ``UNet.ddpmpp`` names the configuration of the released 128² models (54 M parameters).  The default is for a CPU: narrow,
 and as deep as the grid allows, because a solution answers globally and each coarser level carries twice as far; plain
@@ -12,21 +13,23 @@ and a group norm hides them.  At 32² that is 0.57 M parameters.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
-from typing import cast, final
+from collections.abc import Mapping, Sequence
+from typing import Any, cast, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pirf.denoisers.base import lay_out
+from pirf.denoisers.base import Denoiser, lay_out
+from pirf.denoisers.conditions import Input, Told
 from pirf.denoisers.edm import Preconditioned
 from pirf.errors import InputError
 from pirf.scaling import Scaling
 from pirf.tensors import Condition
 
-__all__ = ["UNet"]
+__all__ = ["UNet", "conditioned"]
 
 
 def _init(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
@@ -125,8 +128,10 @@ class _Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.attention = _Attention(outputs) if attention else nn.Identity()
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, told: Tensor | None = None) -> Tensor:
         h = self._conv0(_activated(self.norm0, x), self.affine(embedding))
+        if told is not None:  # apart from the embedding, which may be one row for all samples: what is zero then changes no bit
+            h = h + F.linear(told, self.affine.weight)[:, :, None, None]
         h = self.conv1(self.dropout(_activated(self.norm1, h)))
         # Nearest neighbours and a map of each point commute: the map is taken where there are fewer points.
         around = self.skip(self.resample(x)) if self.resample.direction < 0 else self.resample(self.skip(x))
@@ -178,6 +183,9 @@ class UNet(Preconditioned):
 
     ``multipliers`` set the width of each level (default: 1, then 2 down to a side of two cells, or to an odd one),
     ``attention`` the heights that attend, ``norm`` a group norm before every nonlinearity (attention has one always).
+
+    ``conditions`` names what the network may be told, ``{"nu": ScalarInput(0.0, 1.0), "a": FieldInput(1)}``; told nothing, it
+    is an unconditional network.  While training, a sample's whole condition is dropped with probability ``drop``.
     """
 
     def __init__(
@@ -193,6 +201,8 @@ class UNet(Preconditioned):
         norm: bool = False,
         sigma_data: float = 0.5,
         seed: int = 0,
+        conditions: Mapping[str, Input] | None = None,
+        drop: float = 0.1,
     ) -> None:
         super().__init__(shape, scaling, sigma_data)
         multipliers = _as_deep_as_possible(self.shape[1:]) if multipliers is None else tuple(multipliers)
@@ -204,7 +214,7 @@ class UNet(Preconditioned):
                 why=f"{len(multipliers)} levels halve the grid {len(multipliers) - 1} times",
                 hint="fewer multipliers, or another grid",
             )
-        self.config = {
+        self.config: dict[str, Any] = {
             "channels": channels,
             "multipliers": multipliers,
             "blocks": blocks,
@@ -216,6 +226,9 @@ class UNet(Preconditioned):
         with torch.random.fork_rng(devices=()):  # initial weights depend on the seed alone and leave the generator alone
             torch.manual_seed(seed)
             self._build(channels, multipliers, blocks, attention, dropout, norm)
+            self.told: Told | None = None
+            if conditions:
+                self._tell(conditions, drop)
         # In float32 the channels-last layout of the weights is the faster one on a CPU; the input follows.
         lay_out(self, torch.channels_last)
 
@@ -260,6 +273,11 @@ class UNet(Preconditioned):
         self.out_norm, self.out = _norm(current, norm), _conv(current, fields, 3, gain=1e-5)
         self._entry = [2, *[1] * (len(widths) - 1)]  # blocks of each decoder stage that take no skip
 
+    def _tell(self, conditions: Mapping[str, Input], drop: float) -> None:
+        channels = self.config["channels"]
+        self.told = Told(conditions, 4 * channels, channels, drop).train(self.training).to(self.like)
+        self.config |= {"conditions": dict(conditions), "drop": drop}
+
     @classmethod
     def ddpmpp(cls, shape: Sequence[int], scaling: Scaling | None = None, dropout: float = 0.1) -> UNet:
         """The released 128² models: 128 channels, multipliers 2, 2, 2, four blocks, attention at 16² and the lowest level."""
@@ -277,22 +295,18 @@ class UNet(Preconditioned):
         depth = len(self.down)
         modules = [self.down[index] if index < depth else self.up[index - depth]]
         if index == 0:
-            modules += [self.embedding, self.stem]
+            modules += [self.embedding, self.stem, *([] if self.told is None else [self.told])]
         if index == 2 * depth - 1:
             modules += [self.out_norm, self.out]
         return [p for module in modules for p in module.parameters()]
 
     def encode(self, x: Tensor, c_noise: Tensor, condition: Condition | None, last: int) -> tuple[Tensor, ...]:
-        """Everything before the last ``last`` stages: (embedding, h, remaining skips…)."""
-        if condition is not None:
-            raise InputError(
-                "this UNet is unconditional",
-                got=f"a condition with {', '.join(condition)}",
-                why="it has no input for it and would ignore it silently",
-                hint="condition=None",
-            )
-        state: tuple[Tensor, ...] = (self.embedding(c_noise), self.stem(x))
-        state = (*state, state[1])
+        """Everything before the last ``last`` stages: (embedding, what is told beside it, h, remaining skips…)."""
+        embedding, h = self.embedding(c_noise), self.stem(x)
+        row, plane = self._asked(condition, x)
+        state: tuple[Tensor, ...] = (embedding, embedding.new_zeros(1, 0) if row is None else row)
+        h = h if plane is None else h + plane
+        state = (*state, h, h)
         for index in range(len(self.stages) - last):
             state = self._stage(index, state)
         return state
@@ -301,22 +315,55 @@ class UNet(Preconditioned):
         """The last ``last`` stages, norm and output convolution."""
         for index in range(len(self.stages) - last, len(self.stages)):
             features = self._stage(index, features)
-        out: Tensor = self.out(_activated(self.out_norm, features[1]))
+        out: Tensor = self.out(_activated(self.out_norm, features[2]))
         return out
 
+    def _asked(self, condition: Condition | None, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """What the condition adds to embedding and stem."""
+        if condition is None:
+            return None, None
+        if self.told is None:
+            raise InputError(
+                "this UNet is unconditional",
+                got=f"a condition with {', '.join(condition)}",
+                why="it has no input for it and would ignore it silently",
+                hint="condition=None, or pirf.conditioned(unet, {...}) and training",
+            )
+        row, plane = self.told(condition, x)
+        return row, plane
+
     def _stage(self, index: int, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        embedding, h, *skips = state
+        embedding, row, h, *skips = state
+        told = row if row.shape[1] else None
         depth = len(self.down)
         if index < depth:
             for block in self._blocks(self.down, index):
-                h = block(h, embedding)
+                h = block(h, embedding, told)
                 skips.append(h)
         else:
             entry = self._entry[index - depth]
             for i, block in enumerate(self._blocks(self.up, index - depth)):
-                h = block(torch.cat([h, skips.pop()], 1) if i >= entry else h, embedding)
-        return (embedding, h, *skips)
+                h = block(torch.cat([h, skips.pop()], 1) if i >= entry else h, embedding, told)
+        return (embedding, row, h, *skips)
 
     @staticmethod
     def _blocks(stages: nn.ModuleList, index: int) -> nn.ModuleList:
         return cast(nn.ModuleList, stages[index])
+
+
+def conditioned(base: Denoiser, conditions: Mapping[str, Input], drop: float = 0.1, seed: int = 0) -> UNet:
+    """A copy of an unconditional network that can be told these, and at first ignores them to the last bit."""
+    adapted = isinstance(base, UNet) and len(base.tunable()) < len(list(base.parameters()))
+    if not isinstance(base, UNet) or base.told is not None or adapted or not conditions:
+        raise InputError(
+            "an unconditional UNet with plain weights, and at least one condition, are needed",
+            got=f"{type(base).__name__}{' with adapters' if adapted else ''} and {dict(conditions)}",
+            why="the maps of the conditions start from what it knows without them, and train with all of its weights",
+            hint='conditioned(pirf.merged(unet), {"nu": pirf.ScalarInput(mean, deviation)})',
+        )
+    model = copy.deepcopy(base)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        model._tell(conditions, drop)
+    lay_out(cast(Told, model.told), torch.channels_last)
+    return model

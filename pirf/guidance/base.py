@@ -1,10 +1,14 @@
 r"""The seam for inference-time methods: ``step`` around the sampler's move, ``finish`` after the last.
 
 Guidance never couples the samples of a batch: every norm is per sample.
+
+Every guidance has a way in of the same form, ``posterior(denoiser, observation, reward=None)``: the guidance of this denoiser
+by these measurements and, where there is one, by this equation.  What it needs beyond that has defaults without units.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import final
 
@@ -14,9 +18,11 @@ from torch import Tensor, nn
 
 from pirf.denoisers import Denoiser
 from pirf.errors import InputError
+from pirf.guidance.weights import Weight, weigh, zero_or_more
 from pirf.noise import Noise
-from pirf.rewards import ResidualReward, Reward
+from pirf.rewards import Observation, ResidualReward, Reward
 from pirf.samplers import Chain, State
+from pirf.scaling import Scaling
 from pirf.tensors import Condition, Field, Level
 
 __all__ = ["Guidance", "Term"]
@@ -25,14 +31,23 @@ __all__ = ["Guidance", "Term"]
 @final
 @attrs.frozen
 class Term:
-    """weight · L(x̂) with L = ‖R‖₂ / rows where the reward has a residual R, and −score where it has none.
+    r"""weight · L(x̂) with L = ‖R‖₂ / rows where the reward has a residual R, and −score where it has none.
 
-    ``active`` is the share of the trajectory during which the term acts.
+    ``active`` is the share of the trajectory during which the term acts; ``weight`` may be a rule of the noise level.
+
+    A ``relative`` term has a weight without units: 1 is the step that would take L to zero if L were linear in the estimate,
+    :math:`L\,\nabla L/\|\nabla L\|^2` in normalised units.  Where R is linear and has a zero, a weight below 2 never leads
+    away from the solutions, whatever the number of rows, the units and the conditioning.
+
+    ``together`` takes one norm over the whole batch, as released code does.  That couples the samples: a sample then depends on
+    its neighbours.  It is here for comparison only.
     """
 
     reward: Reward = attrs.field()
-    weight: float = attrs.field(validator=attrs.validators.ge(0))
+    weight: float | Weight = attrs.field(default=1.0, validator=zero_or_more)
     active: tuple[float, float] = (0.0, 1.0)
+    relative: bool = False
+    together: bool = False
 
     @reward.validator
     def _differentiable(self, _: object, reward: Reward) -> None:
@@ -44,18 +59,50 @@ class Term:
                 hint="SVDD(denoiser, reward), which only scores",
             )
 
+    def __attrs_post_init__(self) -> None:
+        if self.relative and self.together:
+            raise InputError(
+                "a term is relative or together",
+                got="both",
+                why="a step relative to each sample's own gradient has no norm of the batch",
+                hint="together=False",
+            )
+
     def acts(self, k: int, steps: int) -> bool:
         """Whether step k of ``steps`` lies in the active share."""
         return self.active[0] * steps <= k + 1e-9 and k < self.active[1] * steps - 1e-9
 
-    def losses(self, x: Field, condition: Condition | None) -> Tensor:
-        """One loss per sample, of physical fields."""
-        if isinstance(self.reward, ResidualReward):
-            rows = self.reward.residuals(x, condition).flatten(1)
-            losses: Tensor = torch.linalg.vector_norm(rows, dim=1) / rows.shape[1]
-        else:
-            losses = -self.reward(x, condition)
-        return self.weight * losses
+    def at(self, sigma: float) -> float:
+        """The weight at a noise level."""
+        return weigh(self.weight, sigma)
+
+    def losses(self, x: Field, condition: Condition | None, sigma: float = math.inf) -> Tensor:
+        """One weighted loss per sample, of physical fields."""
+        weighted: Tensor = self.at(sigma) * self._unweighted(x, condition)
+        return weighted
+
+    def gradient(self, estimate: Field, scaling: Scaling, condition: Condition | None, sigma: float) -> Field:
+        """By which the estimate is pulled, in normalised units: that of the losses, or the relative step."""
+        with torch.enable_grad():
+            leaf = estimate.detach().clone().requires_grad_()
+            losses = self._unweighted(scaling.physical(leaf), condition)
+            (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+        if self.relative:
+            size = gradient.flatten(1).square().sum(1)
+            steps = torch.where(size > 0, losses.detach().clamp_min(0) / size, 0)
+            gradient = steps.reshape(-1, *[1] * (estimate.ndim - 1)) * gradient
+        scaled: Tensor = self.at(sigma) * gradient
+        return scaled
+
+    def _unweighted(self, x: Field, condition: Condition | None) -> Tensor:
+        if not isinstance(self.reward, ResidualReward):
+            return -self.reward(x, condition)
+        rows = self.reward.residuals(x, condition).flatten(1)
+        if self.together:
+            whole: Tensor = torch.linalg.vector_norm(rows) / rows.numel()
+            return whole.expand(len(rows))
+        losses: Tensor = torch.linalg.vector_norm(rows, dim=1) / rows.shape[1]
+        return losses
 
 
 class Guidance(Denoiser):
@@ -99,3 +146,15 @@ class Guidance(Denoiser):
     def finish(self, chain: Chain, x: Field) -> Field:
         """After the last step."""
         return x
+
+
+def fitting(denoiser: Denoiser, observation: Observation) -> Observation:
+    """The observation, if it measures what the denoiser makes."""
+    if not isinstance(observation, Observation) or observation.operator.shape != denoiser.shape:
+        raise InputError(
+            f"an observation of fields of shape {denoiser.shape} is needed",
+            got=observation.operator.shape if isinstance(observation, Observation) else type(observation).__name__,
+            why="that is what the denoiser makes",
+            hint="Observation(mask, values, noise=0.01) with a mask of that shape",
+        )
+    return observation

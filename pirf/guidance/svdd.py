@@ -24,13 +24,16 @@ from torch import Tensor
 
 from pirf.denoisers import Denoiser
 from pirf.errors import InputError, NumericalError
-from pirf.guidance.base import Guidance
+from pirf.guidance.base import Guidance, fitting
 from pirf.noise import Noise
-from pirf.rewards import Reward
+from pirf.rewards import Decades, Observation, Reward, Sum
 from pirf.samplers import Chain, State, Transition
 from pirf.tensors import Field, Score
 
 __all__ = ["SVDD"]
+
+_NOTHING = 1e-12
+"""A mean square that counts as zero."""
 
 
 @final
@@ -57,6 +60,21 @@ class SVDD(Guidance):
                 hint="SVDD(base, reward, count=4)",
             )
         self.reward, self.count, self.temperature, self.value = reward, count, temperature, value
+
+    @classmethod
+    def posterior(
+        cls,
+        denoiser: Denoiser,
+        observation: Observation,
+        reward: Reward | None = None,
+        *,
+        count: int = 4,
+        temperature: float = 0.0,
+    ) -> SVDD:
+        """Candidates by the decades that they gain in misfit and, where there is an equation, in its residual."""
+        terms = (fitting(denoiser, observation), *([] if reward is None else [reward]))
+        total = Sum(tuple(Decades(term, 1.0, epsilon=_NOTHING) for term in terms))
+        return cls(denoiser, total, count, temperature)
 
     def extra_repr(self) -> str:
         """What is asked of the candidates."""

@@ -13,6 +13,7 @@ from pirf.rewards.heat import Heat
 from pirf.rewards.helmholtz import Helmholtz
 from pirf.rewards.kolmogorov import Kolmogorov
 from pirf.rewards.kuramoto_sivashinsky import KuramotoSivashinsky
+from pirf.rewards.masks import lines, observe, region, sensors
 from pirf.rewards.observation import Observation
 from pirf.rewards.poisson import Poisson
 from pirf.rewards.sources import CornerWells, Source, Uniform
@@ -48,4 +49,8 @@ __all__ = [
     "Weights",
     "balance",
     "legacy",
+    "lines",
+    "observe",
+    "region",
+    "sensors",
 ]

@@ -37,9 +37,9 @@ def _functional(what: Tensor | Functional) -> Functional:
 class Observation(ResidualReward):
     """``Observation(mask, values, noise)``: what was measured, in physical units.
 
-    ``operator`` is a boolean mask of shape ``(channel, *grid)``, or any :class:`Functional`.  ``values`` are one number per
-    row, or a whole field of which the operator's rows are taken.  ``noise`` is a standard deviation: one for all, one per
-    channel, or one per row.
+    ``operator`` is a boolean mask of shape ``(channel, *grid)``, or any :class:`~pirf.rewards.functionals.Functional`.
+    ``values`` are one number per row, or a whole field of which the operator's rows are taken.  ``noise`` is a standard
+    deviation: one for all, one per channel, or one per row.
     """
 
     operator: Functional = attrs.field(converter=_functional)

@@ -6,7 +6,8 @@ sampling, the gradient strategies' suffixes, guidance, caches.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Protocol, final, runtime_checkable
 
 import attrs
@@ -45,14 +46,16 @@ class Tally:
 
 
 @final
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Chain:
     """``run(state, start, stop)`` moves a state from level ``start`` to level ``stop``."""
 
     sampler: Sampler
     denoiser: Denoiser
     noise: Noise = Noise(0)
-    condition: Condition | None = None
+    told: Condition | Callable[[Noise], Condition] | None = attrs.field(default=None, alias="condition")
+    """One entry per sample of the noise, or what finds them: a function of the seed and the samples alone, so that whoever keys
+    the chain to other samples gets theirs, under every stream of noise the same."""
     prefixes: Callable[[Chain], tuple[int, State] | None] | None = None
     """Stored states: chain → (step, the state that its samples depart from there), or None for samples that are not stored."""
     quick: Sampler | None = attrs.field(default=None)
@@ -77,6 +80,17 @@ class Chain:
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "levels", self.sampler.levels)
         self.denoiser.admit(self.levels)
+
+    @cached_property
+    def condition(self) -> Mapping[str, Tensor] | None:
+        """What each sample is told."""
+        if self.told is None:
+            return None
+        told = self.told
+        if not isinstance(told, Mapping):
+            told = told(Noise(self.noise.seed).fold("condition")[self.noise.samples])
+        like = self.denoiser.like
+        return {n: v.to(like.device, like.dtype if v.is_floating_point() else None) for n, v in told.items()}
 
     @property
     def steps(self) -> int:

@@ -3,8 +3,24 @@
 from pirf.training.finetune import finetune
 from pirf.training.loop import Budget
 from pirf.training.muon import Muon
+from pirf.training.pbfm import pbfm
+from pirf.training.pg_diffusion import pg_diffusion
+from pirf.training.pidm import pidm
 from pirf.training.pretrain import pretrain
 from pirf.training.rates import Constant, Cosine, Rate
 from pirf.training.tune import Tuning, tune
 
-__all__ = ["Budget", "Constant", "Cosine", "Muon", "Rate", "Tuning", "finetune", "pretrain", "tune"]
+__all__ = [
+    "Budget",
+    "Constant",
+    "Cosine",
+    "Muon",
+    "Rate",
+    "Tuning",
+    "finetune",
+    "pbfm",
+    "pg_diffusion",
+    "pidm",
+    "pretrain",
+    "tune",
+]

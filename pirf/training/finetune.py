@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pirf.backprop import GradientStrategy, LastSteps
 from pirf.backprop.base import first_trained
-from pirf.denoisers import Denoiser, Handover
+from pirf.denoisers import Bound, Denoiser, Handover
 from pirf.errors import InputError
 from pirf.guidance import Guidance
 from pirf.noise import Noise
@@ -25,6 +25,7 @@ from pirf.regularizers import Regularizer
 from pirf.rewards import Reward
 from pirf.samplers import Chain, Sampler
 from pirf.training.checkpoints import fingerprint
+from pirf.training.conditions import Telling, Tells
 from pirf.training.loop import Budget, MakeOptimizer, Record, descend
 from pirf.training.prefixes import Prefixes
 from pirf.training.rates import Cosine, Rate
@@ -41,6 +42,7 @@ def finetune(
     sampler: Sampler,
     gradient: GradientStrategy = LastSteps(1),
     regularizer: Regularizer | None = None,
+    condition: Tells | None = None,
     steps: int | None = None,
     seconds: float | None = None,
     batch: int = 8,
@@ -62,6 +64,8 @@ def finetune(
 
     A plain denoiser gives faithful PIRF.  A :class:`Handover` whose base makes the whole prefix gives the same update on
     ``pool`` stored states: the prefix is then computed once, inside the budget, and the log says so.
+    ``condition`` says what each sample is told, network and reward alike: a source that knows, or a function of the samples'
+    address, ``lambda noise: {"nu": noise.uniform()}``; what a sample is told depends on (seed, index) alone.
     ``prefix`` takes the steps without gradient (``Multistep`` halves the evaluations of ``Heun``), ``precision`` casts their
     networks (bfloat16, say): both change the states that are graded a little, and with them the gradient.
     ``replay`` makes as many updates on the states of one prefix: those after the first are graded on states that the weights
@@ -94,7 +98,8 @@ def finetune(
     if isinstance(tuned, Handover):
         tuned.levels = None  # new tail levels are about to be learned
     base = copy.deepcopy(tuned).requires_grad_(False) if regularizer is not None else None
-    chain = Chain(sampler, tuned, Noise(seed), quick=prefix, precision=precision)
+    telling = None if condition is None else Telling(condition, max(pool, batch))
+    chain = Chain(sampler, tuned, Noise(seed), telling, quick=prefix, precision=precision)
     graded = gradient.first_graded(chain)  # refuses what the chain cannot give, before anything is computed
     first = first_trained(chain)
     stored = 0 < first < chain.steps
@@ -124,11 +129,14 @@ def finetune(
             if recent is None or step % replay == 0:
                 recent = Prefixes.compute(chain, graded, noise, batch, features=0, progress=False)
             current = attrs.evolve(chain, prefixes=recent)
+        current = current.keyed(noise)
         outcome = gradient.at(step).loss(current, reward, noise, learned)
         learned = outcome.state
         value = outcome.value
         if regularizer is not None and base is not None:
-            value = value + regularizer.penalty(tuned, base, outcome.states)
+            told = current.condition if outcome.condition is None else outcome.condition
+            both = (tuned, base) if told is None else (Bound(tuned, told), Bound(base, told))
+            value = value + regularizer.penalty(*both, outcome.states)
         counted = {"evaluations": chain.tally.evaluations - before, "vjps": outcome.vjps}
         return value, {"score": outcome.score, **counted, **outcome.notes}
 
@@ -138,7 +146,8 @@ def finetune(
 
     start = fingerprint(tuned) if out is not None else ""
     recipe = (batch, lr, optimizer, rate, half_life, clip, prefix, precision, replay, pool, seed, budget, start)
-    identity = repr((reward, sampler, gradient, regularizer, *recipe))
+    told = () if telling is None or out is None else (telling.identity(seed),)
+    identity = repr((reward, sampler, gradient, regularizer, *recipe, *told))
     average, history = descend(
         trained,
         loss,

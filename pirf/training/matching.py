@@ -15,10 +15,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from pirf.data import Source
+from pirf.data import Conditioned, Source
 from pirf.denoisers import Denoiser
 from pirf.denoisers.base import lay_out
 from pirf.noise import Noise
+from pirf.scaling import Colour
 from pirf.tensors import Condition, Field
 from pirf.training.checkpoints import fingerprint
 from pirf.training.loop import Budget, MakeOptimizer, Record, descend
@@ -63,20 +64,24 @@ class Matching:
     clip: float | None = None
     precision: torch.dtype | None = None
     seed: int = 0
+    colour: Colour | None = None
+    """What makes the noise a random field: the network then learns to remove σ C^{1/2} z, in plain units."""
+    levels: Callable[[Noise, Tensor], Tensor] | None = None
+    """Another law of the levels: (noise, a tensor with dtype and device) → σ of every sample."""
 
     def draw(self, model: Denoiser, source: Source, step: int) -> Noised:
         """The batch of this update."""
         fields = source.sample(self.batch, seed=self.seed, start=step * self.batch)
+        told = source.condition(self.batch, self.seed, step * self.batch) if isinstance(source, Conditioned) else {}
         clean = model.scaling.normalise(fields).to(model.like)
         noise = Noise(self.seed).fold("pretrain", step)[range(self.batch)]
-        sigma = torch.exp(self.p_mean + self.p_std * noise.fold("level").normal((), clean.dtype, clean.device))
-        seen = Noised(clean, clean, sigma, noise)
-        return attrs.evolve(
-            seen, noisy=clean + seen.column * noise.fold("state").normal(model.shape, clean.dtype, clean.device)
-        )
+        sigma = self._levels(noise.fold("level"), clean)
+        seen = Noised(clean, clean, sigma, noise, {name: value.to(clean.device) for name, value in told.items()} or None)
+        z = noise.fold("state").normal(model.shape, clean.dtype, clean.device)
+        return attrs.evolve(seen, noisy=clean + seen.column * (z if self.colour is None else self.colour.colour(z)))
 
     def estimate(self, model: Denoiser, seen: Noised) -> Field:
-        """D(x, σ), cast and with keyed dropout."""
+        """D(x, σ, c), cast and with keyed dropout, of features and of conditions."""
         device = seen.clean.device
         cast = torch.autocast(device.type, dtype=self.precision) if self.precision is not None else contextlib.nullcontext()
         # Dropout draws from the global generator: it gets a keyed one for the time of the evaluation.
@@ -88,6 +93,11 @@ class Matching:
         """The weighted mean-square error."""
         weight = (seen.column**2 + self.sigma_data**2) / (seen.column * self.sigma_data) ** 2
         return (weight * (estimate - seen.clean) ** 2).mean()
+
+    def _levels(self, noise: Noise, like: Tensor) -> Tensor:
+        if self.levels is not None:
+            return self.levels(noise, like)
+        return torch.exp(self.p_mean + self.p_std * noise.normal((), like.dtype, like.device))
 
     def learn(
         self,

@@ -85,7 +85,7 @@ def _rows(tensors: Sequence[Tensor], rows: list[int]) -> tuple[Tensor, ...]:
 def _room(part: Tensor, count: int, folder: Path | None, name: str) -> Tensor:
     """Space for ``count`` rows like those of ``part``, in memory or in a file."""
     shape = (count, *part.shape[1:])
-    if folder is None:
+    if folder is None or not math.prod(shape):  # there are no empty files to map
         return part.new_empty(shape)
     folder.mkdir(parents=True, exist_ok=True)
     flat = torch.from_file(str(folder / f"{name}.raw"), shared=True, size=math.prod(shape), dtype=part.dtype)

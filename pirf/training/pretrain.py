@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pirf.data import Source
-from pirf.denoisers import Denoiser, UNet
+from pirf.data import Conditioned, Source
+from pirf.denoisers import Coloured, Denoiser, UNet, inputs_for
+from pirf.scaling import Colour
 from pirf.training.loop import Budget, MakeOptimizer, Record
 from pirf.training.matching import Matching, Noised
 from pirf.training.muon import Muon
@@ -37,19 +38,33 @@ def pretrain(
     clip: float | None = None,
     precision: torch.dtype | None = None,
     seed: int = 0,
+    colour: Colour | None = None,
     out: str | Path | None = None,
     progress: bool = True,
 ) -> Denoiser:
     """Train a denoiser on fields of ``source``; the averaged model comes back, the one passed in is left alone.
 
+    What a :class:`~pirf.data.Conditioned` source tells of its samples is told to the network.
+    With a ``colour`` the noise is a random field of that kind, and a :class:`~pirf.denoisers.coloured.Coloured` model comes
+    back; one that is passed in goes on with its own.
     ``precision`` (bfloat16, say) casts the network's evaluations only.  With ``out``, the same call again resumes.
     """
+    if colour is None and isinstance(denoiser, Coloured):
+        colour, denoiser = denoiser.colour, denoiser.inner
     budget = Budget(steps, seconds)
-    matching = Matching(budget, batch, lr, optimizer, rate, p_mean, p_std, sigma_data, half_life, clip, precision, seed)
+    matching = Matching(budget, batch, lr, optimizer, rate, p_mean, p_std, sigma_data, half_life, clip, precision, seed, colour)
     if denoiser is None:
-        denoiser = UNet(source.shape, source.scaling, sigma_data=sigma_data, seed=seed)
+        told = inputs_for(source.condition(256, seed=seed)) if isinstance(source, Conditioned) else {}
+        denoiser = UNet(source.shape, source.scaling, sigma_data=sigma_data, seed=seed, conditions=told)
+    if colour is not None:
+        Coloured(denoiser, colour)  # refused now rather than after training
 
     def loss(model: Denoiser, seen: Noised) -> tuple[Tensor, Record]:
         return matching.loss(matching.estimate(model, seen), seen), {}
 
-    return matching.learn(denoiser, source, loss, out=out, progress=progress)
+    model = matching.learn(denoiser, source, loss, out=out, progress=progress)
+    if colour is None:
+        return model
+    whole = Coloured(model, colour).eval()
+    whole.history = model.history
+    return whole

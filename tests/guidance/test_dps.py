@@ -1,16 +1,22 @@
 import math
+from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tolerances import assert_close
 from toys import Function, Quadratic, Tiny, normal, perturb
 
 from pirf.denoisers import GaussianDenoiser, Handover
 from pirf.errors import InputError
 from pirf.grids import Grid
-from pirf.guidance import DPS, Guidance, Term
+from pirf.guidance import DPS, Below, Fading, Guidance, Term
+from pirf.inference import sample
 from pirf.noise import Noise
-from pirf.rewards import BlackBox, Poisson, Scaled
+from pirf.problems import poisson
+from pirf.rewards import BlackBox, Observation, Poisson, Scaled, Weights
 from pirf.samplers import Ancestral, Chain, Euler, Heun, Multistep, State
 from pirf.scaling import Scaling
 from pirf.schedules import Levels
@@ -150,12 +156,175 @@ def test_guidance_lowers_the_residual():
     assert mean_square(DPS(oracle(), POISSON, 1.0)) < 0.2 * mean_square(oracle())
 
 
+def observed():
+    """Every third point of u."""
+    mask = torch.zeros(SHAPE, dtype=torch.bool)
+    mask[1].view(-1)[::3] = True
+    return Observation(mask, normal(*SHAPE, seed=5), noise=0.1)
+
+
+def test_the_schedule_of_diffusionpde():
+    """ζ_obs until .8 N, then a tenth of it beside the equation's weight."""
+    guided = DPS.posterior(oracle(), observed(), POISSON, observed=3.0, weight=5.0)
+    for steps in (5, 20, 40):
+        for k in range(steps):
+            acting = [(t.reward, t.weight) for t in guided.terms if t.acts(k, steps)]
+            late = [(observed(), pytest.approx(0.3)), (POISSON, 5.0)]
+            assert acting == (late if k >= 0.8 * steps else [(observed(), 3.0)])
+    assert [t.reward for t in DPS.posterior(oracle(), observed()).terms] == [observed(), observed()]
+
+
+def test_the_schedule_of_fundps():
+    guided = DPS.fundps(oracle(), observed(), POISSON, observed=3.0, weight=5.0, relative=False)
+    assert guided.terms == (Term(observed(), Fading(3.0)), Term(POISSON, Below(Fading(5.0))))
+    for sigma in (2.0, 0.5):
+        x, chain = normal(2, *SHAPE), Chain(Euler(steps=2, schedule=Levels((sigma, 0.1, 0.0))), guided, Noise(0)[range(2)])
+        plain = Chain(chain.sampler, oracle(), chain.noise)
+        weights = [(observed(), 3.0 * min(sigma, 1.0)), *([(POISSON, 5.0 * sigma)] if sigma < 1 else [])]
+        by_hand = DPS(oracle(), [Term(reward, weight) for reward, weight in weights])
+        assert_close(chain.step(0, State(x)).x, Chain(chain.sampler, by_hand, chain.noise).step(0, State(x)).x)
+        assert not torch.equal(chain.step(0, State(x)).x, plain.step(0, State(x)).x)
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_a_checkpointed_step_is_the_step_bit_for_bit_and_counts_what_it_evaluates(kind):
+    asked = []
+
+    class Asked(Tiny):
+        def forward(self, x, sigma, condition=None):
+            asked.append(float(sigma))
+            return super().forward(x, sigma, condition)
+
+    terms = (Term(POISSON, 0.1, (0.4, 1.0)), Term(Quadratic(1.0), 0.01, (0.8, 1.0), relative=True))
+    plain, cost = run(kind, DPS(Asked(SHAPE), terms), range(2))
+    first = len(asked)
+    x, tally = run(kind, DPS(Asked(SHAPE), terms, checkpoint=True), range(2))
+    assert torch.equal(x, plain)
+    assert tally.vjps == cost.vjps
+    assert cost.evaluations == first
+    assert tally.evaluations == len(asked) - first == first + tally.vjps
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_the_norm_of_released_code_couples_the_samples(kind):
+    """Which is why it is an option: the same sample in another batch, or with another weight of the same kind, differs."""
+    term = Term(POISSON, 0.05, together=True)
+    whole, _ = run(kind, DPS(oracle(), [term]), range(6))
+    for part in ([4, 0, 5], [3]):
+        assert not torch.allclose(run(kind, DPS(oracle(), [term]), part)[0], whole[part], rtol=1e-3)
+    assert_close(run(kind, DPS(oracle(), [term]), [3])[0], run(kind, DPS(oracle(), [Term(POISSON, 0.05)]), [3])[0])
+
+
+def test_the_norm_of_released_code_is_that_of_all_rows():
+    x = normal(3, *SHAPE)
+    rows = POISSON.residual(x)
+    assert_close(Term(POISSON, 2.0, together=True).losses(x, None).sum(), 2.0 * rows.norm() / 36)
+
+
+@pytest.mark.parametrize("units", [1e-3, 1.0, 1e3])
+def test_a_relative_step_knows_no_units(units):
+    """L·∇L/‖∇L‖² is unchanged by c·R, and takes a single linear row to its zero."""
+    x, scaling = normal(3, 1, 4), Scaling((0.5,), (2.0,))
+    ramp = torch.arange(1.0, 5.0).double()
+    row = Observation(Weights((units * ramp).reshape(1, 1, 4)), torch.zeros(1))
+    step = Term(row, 1.0, relative=True).gradient(x, scaling, None, 1.0)
+    expected = (2 * ramp) * ((scaling.physical(x) * ramp).sum((1, 2)) / (4 * (ramp**2).sum())).reshape(-1, 1, 1)
+    assert_close(step, expected)
+    assert_close(row.residuals(scaling.physical(x - step)), torch.zeros(3, 1).double(), unit=units)
+
+
+@given(st.integers(0, 100), st.floats(0.01, 1.99))
+def test_a_relative_step_never_leads_away_from_the_solutions(seed, weight):
+    """Any linear residual, of any conditioning, and any weight below 2."""
+    matrix = torch.logspace(-3, 3, 3).double()[:, None] * normal(3, 4, seed=seed)
+    solution, x = normal(1, 1, 4, seed=seed + 1), 3 * normal(2, 1, 4, seed=seed + 2)
+    reward = Observation(Weights(matrix.reshape(3, 1, 4)), matrix @ solution[0, 0])
+    step = Term(reward, weight, relative=True).gradient(x, Scaling.identity(1), None, 1.0)
+    before, after = ((y - solution).flatten(1).norm(dim=1) for y in (x, x - step))
+    assert (after <= before * (1 + 1e-9)).all()
+
+
+@pytest.mark.parametrize("variance", [1e-4, 0.01, 0.25])
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_a_relative_term_moves_the_estimate_by_its_share(variance, share):
+    """D = w x for isotropic data: stretched by 1/w, the pull on the estimate is what the state moves by, and L falls by it."""
+    sigma = 0.3
+    model = GaussianDenoiser(SHAPE, 0.0, variance)
+    guided = DPS(model, [Term(observed(), share, relative=True)])
+    chain = Chain(Euler(steps=1, schedule=Levels((sigma, 0.0))), guided, Noise(0)[range(3)])
+    x = normal(3, *SHAPE)
+    seen = model(x, torch.tensor(sigma, dtype=torch.float64))
+    end = chain.step(0, State(x)).x
+    least = variance / (variance + sigma**2) * 30 * (1 + (sigma / 0.5) ** 2)
+    before = observed().misfit(seen)
+    assert_close(observed().misfit(end), (1 - share * min(1.0, least)) * before, unit=float(before.abs().max()))
+
+
+def test_the_bias_of_dps():
+    """N(0, 1), −½λ(x − y)²: r(D) exceeds E[r | x] by ½λv, and its gradient the soft value's by 1 + λv/α."""
+    curvature, target, alpha, x = 1.0, 2.0, 1.0, normal(4, 1, 1)
+    for tau, gap in ((0.1, 0.04545), (1.0, 0.25), (10.0, 0.45455)):
+        sigma, v = math.sqrt(tau), tau / (1 + tau)
+        model, reward = GaussianDenoiser((1, 1)), Quadratic(target, curvature)
+        seen = model(x, torch.tensor(sigma, dtype=torch.float64))
+        nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+        draws = seen.flatten()[:, None] + math.sqrt(v) * torch.from_numpy(nodes)
+        weights = torch.from_numpy(weights / weights.sum())
+        scores = -0.5 * curvature * (draws - target) ** 2
+        assert_close(reward(seen) - (scores * weights).sum(1), 0.5 * curvature * v * torch.ones(4).double())
+        assert abs(0.5 * curvature * v - gap) < 1e-5
+        # the gradient of α ln E exp(r/α) is that of r, averaged with the weights of the tilted law, times ∂D/∂x
+        tilted = torch.softmax(scores / alpha + weights.log(), 1)
+        soft = (tilted * curvature * (target - draws)).sum(1) / (1 + tau)
+        chain = Chain(Euler(steps=1, schedule=Levels((sigma, 0.0))), DPS(model, reward, 1.0, (0.0, 1.0)), Noise(0)[range(4)])
+        taken = (chain.step(0, State(x)).x - seen).flatten()
+        assert_close(taken, (1 + curvature * v / alpha) * soft)
+
+
+def test_the_law_that_it_samples():
+    """Quadratic terms keep the chain affine: mean and variance follow a recursion, and are not those of the conditional law."""
+    s2, y, zeta, target = 0.8, 1.5, 0.2, {}
+    for steps in (20, 80, 320):
+        sampler = Euler(steps=steps)
+        guided = DPS(GaussianDenoiser((1, 1), 0.0, s2), Quadratic(y), zeta, (0.0, 1.0))
+        ends = Chain(sampler, guided).run(State(sampler.levels[0] * torch.tensor([[[0.0]], [[1.0]]]).double())).x.flatten()
+        mean, slope = 0.0, sampler.levels[0]
+        for departure, arrival in pairwise(sampler.levels):
+            w, r = s2 / (s2 + departure**2), arrival / departure
+            factor = w + r * (1 - w) - zeta * w * w
+            mean, slope = factor * mean + zeta * w * y, factor * slope
+        assert_close(ends, torch.tensor([mean, mean + slope], dtype=torch.float64))
+        target[steps] = (mean, slope**2)
+    exact = (s2 * y / (1 + s2), s2 / (1 + s2))  # of p(x) exp(r)
+    assert abs(target[320][0] - exact[0]) > 0.3
+    assert target[320][1] < 0.01 * exact[1]  # the more steps, the more guidance: the weight is one of a number of steps
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_the_defaults_work_without_units(kind):
+    """Few points or whole fields, coarse or fine: the misfit falls to a part of what it was, on smooth correlated data."""
+    problem = poisson(8)
+    truth, model = problem.sample(1, seed=5)[0], problem.oracle()
+    few = torch.zeros(problem.shape, dtype=torch.bool)
+    few[1, ::4, ::4] = True
+    whole = torch.zeros(problem.shape, dtype=torch.bool)
+    whole[0] = True
+    for mask in (few, whole):
+        observation = Observation(mask, truth)
+        for make in (DPS.posterior, DPS.fundps):
+            guided = sample(make(model, observation, problem.reward), kind(steps=20), 8)
+            plain = sample(model, kind(steps=20), 8)
+            assert observation.misfit(guided).norm() < 0.25 * observation.misfit(plain).norm()
+
+
 def test_bad_guidance_is_refused():
     with pytest.raises(InputError, match="at least one term: got none"):
         DPS(oracle(), ())
     with pytest.raises(InputError, match="guidance wraps a plain denoiser: got DPS"):
         DPS(DPS(oracle(), POISSON), POISSON)
-    with pytest.raises(ValueError, match="weight"):
+    with pytest.raises(InputError, match="a finite weight of 0 or more"):
         Term(POISSON, -1.0)
+    with pytest.raises(InputError, match="a term is relative or together: got both"):
+        Term(POISSON, 1.0, relative=True, together=True)
     with pytest.raises(InputError, match=r"a guidance term needs a differentiable reward: got Scaled\(reward=BlackBox"):
         DPS(oracle(), Scaled(BlackBox(total), 2.0))
