@@ -4,7 +4,7 @@
 stopped at any time and goes on where it was, and ``--share 0/2`` with ``--share 1/2`` are two processes for two cores.
 ``--summary`` prints the table of what is there.
 
-*Questions*, after DiffusionPDE (Huang et al. 2024) at reduced size: sensors at 3 % of as many points as the grid has measure one
+*Questions*, after DiffusionPDE (Huang et al. 2024) at reduced size: sensors at 3 % of as many points as a grid has measure one
 field, with noise of 1 % of its standard deviation.  *Forward*: of what is given; wanted is the solution.  *Inverse*: of the
 solution; wanted is what it came from.  Evolutions are measured in their first quarter of frames or in their last, and the other
 end is wanted.

@@ -19,11 +19,32 @@ from toys import normal
 import pirf.rewards
 from pirf.grids import Axis, Grid
 from pirf.operators import Neumann
-from pirf.rewards import BlackBox, Burgers, Darcy, Decades, Given, Helmholtz, Kolmogorov, Poisson, Reward, Scaled, Sum
+from pirf.rewards import (
+    BlackBox,
+    Burgers,
+    Darcy,
+    Decades,
+    Given,
+    Helmholtz,
+    Kolmogorov,
+    Observation,
+    Points,
+    Poisson,
+    Reward,
+    Scaled,
+    Stacked,
+    Sum,
+    Weights,
+)
 
 OBLONG = Grid((Axis(6), Axis(8, 2.0)))
 FRAMES = Grid((Axis(4, 1.0, "nodes"), Axis(6, 1.0, "periodic")))
 TORUS = Grid((Axis(6, 2 * math.pi, "periodic"), Axis(14, 2 * math.pi, "periodic")))
+
+
+SENSORS = torch.zeros(2, 6, 8, dtype=torch.bool)
+SENSORS[:, ::2, ::3] = True
+SOME = Stacked((Points(SENSORS), Weights(torch.ones(1, 2, 6, 8))))
 
 
 def positive(channels, grid):
@@ -36,6 +57,7 @@ BEYOND = {
     "given": (Given(Darcy(OBLONG, Neumann(0.0)), (0,)), positive(2, OBLONG)),
     "sum": (Sum((Scaled(Decades(Poisson(OBLONG), 0.1), 0.5), Helmholtz(OBLONG, 8.0, "solution"))), positive(2, OBLONG)),
     "frames": (Burgers(FRAMES, 0.02), positive(1, FRAMES)),
+    "measured": (Observation(SOME, torch.zeros(SOME.rows), 0.1), positive(2, OBLONG)),
     "torus": (Kolmogorov(TORUS, 40.0), positive(3, TORUS)),
 }
 """What comes with no problem: combinations, options, grids that are not square."""

@@ -14,7 +14,7 @@ from typing import final
 
 import attrs
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pirf.errors import InputError
@@ -88,6 +88,11 @@ class Points(Functional):
     """The values of a field where ``mask`` is true, in the order of its memory: sensors, lines, whole channels or frames."""
 
     mask: Bool[Tensor, "channel *grid"] = attrs.field(validator=_mask)
+    places: Int[Tensor, "rows"] = attrs.field(init=False)
+    """Where they stand in a field's memory: known from the start, so that a graph of fixed shapes can be compiled."""
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "places", self.mask.flatten().nonzero()[:, 0])
 
     def __repr__(self) -> str:
         return f"Points(<{self.rows} of {'×'.join(map(str, self.shape))} {digest(self.mask)}>)"
@@ -100,7 +105,7 @@ class Points(Functional):
     @property
     def rows(self) -> int:
         """Points."""
-        return int(self.mask.sum())
+        return len(self.places)
 
     @property
     def channels(self) -> Float[Tensor, "rows channel"]:
@@ -110,13 +115,12 @@ class Points(Functional):
     def measure(self, fields: Field) -> Float[Tensor, "batch rows"]:
         """The values there."""
         self.check(fields)
-        return fields[:, self.mask.to(fields.device)]
+        return fields.flatten(1).index_select(1, self.places.to(fields.device))
 
     def adjoint(self, values: Float[Tensor, "batch rows"]) -> Field:
         """The values in place, zero elsewhere."""
-        out = values.new_zeros(len(values), *self.shape)
-        out[:, self.mask.to(values.device)] = values
-        return out
+        out = values.new_zeros(len(values), self.mask.numel()).index_copy(1, self.places.to(values.device), values)
+        return out.reshape(len(values), *self.shape)
 
     def gram(self, scale: Float[Tensor, "channel"]) -> Tensor:
         """Scale² of each point's channel."""
