@@ -135,7 +135,16 @@ def calibration(ensembles: Tensor | Sequence[Tensor], truth: Tensor, where: Tens
     The mask is one ``(channel, *grid)`` for all, or one for each truth; by default every point counts.  For posteriors:
     ``calibration([p.fields for p in posteriors], truths, ~mask)``.
     """
-    pools = torch.stack(list(ensembles)).double().cpu()
+    parts = list(ensembles)
+    shapes = {str(tuple(part.shape)) if isinstance(part, Tensor) else type(part).__name__ for part in parts}
+    if len(shapes) != 1 or not isinstance(parts[0], Tensor):
+        raise InputError(
+            "ensembles of one shape (sample, channel, *grid) are needed, one for each truth",
+            got=", ".join(sorted(shapes)) or "none",
+            why="a rank among M samples is compared with others among as many",
+            hint="[p.fields for p in posteriors], with the same samples= in every reconstruct",
+        )
+    pools = torch.stack(parts).double().cpu()
     truth = truth.double().cpu()
     members = pools.shape[1] if pools.ndim > 3 else 0
     if members < 2 or not len(pools) or pools.shape[2:] != truth.shape[1:] or len(pools) != len(truth):

@@ -62,15 +62,20 @@ def _check(_: object, __: object, fields: Field) -> None:
     _usable(fields)
 
 
-def _told(instance: Fields, __: object, conditions: Mapping[str, Tensor]) -> None:
+def _told(instance: Fields, __: object, conditions: Mapping[str, object]) -> None:
     for name, value in conditions.items():
-        if len(value) != len(instance.fields) or not bool(torch.isfinite(value).all()):
-            raise InputError(
-                f"finite entries of the condition {name!r}, one for each of {len(instance.fields)} samples, are needed",
-                got=f"shape {tuple(value.shape)}" + ("" if bool(torch.isfinite(value).all()) else " with NaN or infinity"),
-                why="they are shuffled together with the fields",
-                hint=f'Fields(fields, conditions={{"{name}": values}}) with values[i] told of fields[i]',
-            )
+        got = f"a {type(value).__name__}"
+        if isinstance(value, Tensor):
+            finite = bool(torch.isfinite(value).all())
+            if finite and value.shape[:1] == (len(instance.fields),):
+                continue
+            got = f"shape {tuple(value.shape)}" + ("" if finite else " with NaN or infinity")
+        raise InputError(
+            f"finite entries of the condition {name!r}, one for each of {len(instance.fields)} samples, are needed",
+            got=got,
+            why="they are shuffled together with the fields",
+            hint=f'Fields(fields, conditions={{"{name}": values}}) with values[i] told of fields[i]',
+        )
 
 
 @final
@@ -89,7 +94,7 @@ class Fields:
         # A digest of up to 64 samples stands for the data: what a run was trained on is part of its identity.
         digest = blake2b(digest_size=6)
         for values in (self.fields, *self.conditions.values()):
-            digest.update(values[:: max(1, len(values) // 64)].contiguous().numpy().tobytes())
+            digest.update(values[:: max(1, len(values) // 64)].contiguous().cpu().numpy().tobytes())
         told = f" told {', '.join(self.conditions)}" if self.conditions else ""
         return f"Fields(<{'×'.join(map(str, self.fields.shape))}{told} {digest.hexdigest()}>)"
 

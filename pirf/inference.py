@@ -8,6 +8,7 @@ from typing import final
 
 import attrs
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from pirf.denoisers import Denoiser
@@ -49,17 +50,21 @@ def draw(
             why="samples are addressed by index",
             hint="sample(model, sampler, 64)",
         )
-    short = [name for name, value in (condition or {}).items() if not value.ndim or len(value) != count]
-    if condition is not None and short:
+    short = {
+        name: f"{name} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{name}, a {type(value).__name__}"
+        for name, value in (condition or {}).items()
+        if not isinstance(value, Tensor) or value.shape[:1] != (count,)
+    }
+    if short:
         raise InputError(
             f"conditions with {count} entries are needed, one for each sample",
-            got=", ".join(f"{name} of shape {tuple(condition[name].shape)}" for name in short),
+            got=", ".join(short.values()),
             why="sample i is told entry i",
-            hint=f'condition={{"{short[0]}": torch.full(({count},), value)}}',
+            hint=f'condition={{"{next(iter(short))}": torch.full(({count},), value)}}',
         )
-    # A guided model takes gradients around a step by itself; nothing else here needs any.
+    # A guided model takes gradients around a step by itself, which inference mode would forbid; nothing else here needs any.
     fields, evaluations, vjps, began = [], 0, 0, time.perf_counter()
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():
         for first in tqdm(range(0, count, batch), desc="sampling", leave=False, disable=not progress):
             indices = range(start + first, start + min(first + batch, count))
             part = None if condition is None else {k: v[first : first + batch] for k, v in condition.items()}
@@ -92,14 +97,14 @@ def branches(
 
     For searching over the weight of a guidance that acts late, or comparing tails: ``branches(base, sampler, 16, 64)(guided)``.
     """
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():
         root = Chain(sampler, model, Noise(seed)[range(count)], condition)
         state = root.run(root.initial(), 0, start)
         state = State(state.x, state.memory)  # what the root knows of its next evaluation need not be true of the others
 
     def finish(other: Denoiser) -> Field:
         chain = Chain(sampler, other, Noise(seed)[range(count)], condition)
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             return chain.physical(chain.run(state, start).x)
 
     return finish

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pirf.errors import InputError
 from pirf.problems import Problem
 from pirf.rewards import Observation, Points
 from pirf.tensors import Field
@@ -80,6 +81,10 @@ def reconstruction(
     A row's truth and mean share a colour scale, and so do its deviation and error.  A residual that is no field is left out.
     """
     x, names = fields.double().cpu(), channels or [f"channel {c}" for c in range(fields.shape[1])]
+    if len(names) != x.shape[1]:
+        raise InputError(
+            f"{x.shape[1]} names of channels are needed", got=names, why="every row has one", hint="channels=problem.channels"
+        )
     mean, std = x.mean(0), x.std(0, correction=min(1, len(x) - 1))
     rows = residual if residual is not None and residual.ndim == mean.ndim else mean[:0]
     # Columns, each with those that share its colour scale.

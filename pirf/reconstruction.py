@@ -168,6 +168,14 @@ def reconstruct(
             why="reconstruct adds its own",
             hint="reconstruct(guided.inner, observation, guidance=DPS.posterior)",
         )
+    if not callable(guidance) or isinstance(guidance, Denoiser) or hasattr(guidance, "posterior"):
+        name = guidance.__name__ if isinstance(guidance, type) else type(guidance).__name__
+        raise InputError(
+            "a function of (denoiser, observation, reward) that makes the guidance is needed",
+            got=f"the class {name}" if isinstance(guidance, type) else f"an instance of {name}",
+            why="reconstruct asks it for its own denoiser and observation",
+            hint=f"guidance={name if hasattr(guidance, 'posterior') else 'DPS'}.posterior",
+        )
     if samples < 1:
         raise InputError("a sample or more is needed", got=samples, why="an ensemble is drawn", hint="samples=16")
     guided = guidance(denoiser, fitting(denoiser, observation), reward)
@@ -176,7 +184,8 @@ def reconstruct(
     lost = (~torch.isfinite(drawn.fields)).flatten(1).any(1)
     if bool(lost.any()):
         raise NumericalError(
-            f"{guided!r} gave NaN or infinity in {int(lost.sum())} of {samples} samples. Try a smaller weight or more steps."
+            f"{type(guided).__name__} gave NaN or infinity in {int(lost.sum())} of {samples} samples. "
+            "Try a smaller weight or more steps."
         )
     kept = None if told is None else {name: value.cpu() for name, value in told.items()}
     return Posterior(drawn.fields.cpu(), observation, reward, drawn.evaluations, drawn.vjps, drawn.seconds, kept)
@@ -193,12 +202,12 @@ def unmeasured(operator: Functional) -> Bool[Tensor, "channel *grid"]:
 
 def _alike(name: str, value: Tensor, samples: int) -> Tensor:
     """The one entry of a condition, for every sample."""
-    if value.ndim < 1 or len(value) != 1:
+    if not isinstance(value, Tensor) or value.ndim < 1 or len(value) != 1:
         raise InputError(
             "one entry of the condition is needed",
-            got=f"{name} of shape {tuple(value.shape)}",
+            got=f"{name} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{name}={value!r}",
             why="all samples are about the same case",
-            hint="condition={name: value[None]}",
+            hint=f'condition={{"{name}": torch.tensor([value])}}',
         )
     return value.expand(samples, *value.shape[1:])
 

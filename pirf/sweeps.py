@@ -20,6 +20,7 @@ from typing import Any, final
 
 import attrs
 from scipy import stats
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pirf.errors import InputError
@@ -88,7 +89,17 @@ def sweep(
 
 
 def _text(value: object) -> object:
-    return value if isinstance(value, str | int | float | bool) else repr(value)
+    if isinstance(value, str | int | float | bool):
+        return value
+    text = repr(value)
+    if isinstance(value, nn.Module | Tensor) or " at 0x" in text:
+        raise InputError(
+            "choices that say by their repr what they are, are needed",
+            got=type(value).__name__ if isinstance(value, nn.Module | Tensor) else text,
+            why="a cell is found again by it, and another one would be taken for this",
+            hint='{"model": "base"}, a name, and models[model] inside measure',
+        )
+    return text
 
 
 def _place(out: Path, cell: Mapping[str, object]) -> Path:

@@ -1,5 +1,6 @@
 """What is known of exchangeable ensembles holds for any M, correlated points and ties; what is wrong has a name."""
 
+import inspect
 import math
 
 import pytest
@@ -160,6 +161,11 @@ def test_what_everybody_knows_is_a_tie():
     assert judge(pool).overall.ninety.found < r.ninety.found - 0.1
 
 
+def test_posteriors_in_place_of_their_fields_are_refused():
+    with pytest.raises(InputError, match=r"got object; .* Try \[p.fields for p in posteriors\]"):
+        inspect.unwrap(calibration)([object(), object()], normal(2, *SHAPE))  # as callers without a type checker do
+
+
 def assert_same(found, expected):
     for a, b in zip((found.overall, *found.channels), (expected.overall, *expected.channels), strict=True):
         if b is None:
@@ -175,6 +181,8 @@ def assert_same(found, expected):
     ({"ensembles": normal(1, 1, *SHAPE)}, r"two samples or more .* got \(1, 1, 2, 3, 4\)"),
     ({"ensembles": normal(2, 4, *SHAPE)}, "as many truths are needed"),
     ({"ensembles": normal(1, 4, 2, 3, 3)}, r"got \(1, 4, 2, 3, 3\) and \(1, 2, 3, 4\)"),
+    ({"ensembles": [normal(4, *SHAPE), normal(5, *SHAPE)]}, r"of one shape .* got \(4, 2, 3, 4\), \(5, 2, 3, 4\)"),
+    ({"ensembles": []}, "ensembles of one shape .* got none"),
     ({"truth": torch.full((1, *SHAPE), torch.nan, dtype=torch.float64)}, "NaN or infinity in 1 of 1"),
     ({"where": torch.zeros(SHAPE, dtype=torch.bool)}, "a point to judge is needed: got torch.bool .* 0 point"),
     ({"where": torch.ones(2, 3, 3, dtype=torch.bool)}, r"a mask of shape \(2, 3, 4\)"),

@@ -83,7 +83,7 @@ def test_conditions_are_part_of_the_identity():
     assert plain.condition(3) == {}
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(6), torch.full((7,), float("nan"))])
+@pytest.mark.parametrize("bad", [torch.zeros(6), torch.full((7,), float("nan")), torch.tensor(1.0), [1.0] * 7])
 def test_conditions_of_other_samples_are_refused(bad):
     with pytest.raises(InputError, match="finite entries of the condition 'i', one for each of 7 samples, are needed"):
         Fields(FIELDS, conditions={"i": bad})

@@ -1,15 +1,18 @@
+import inspect
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close
-from toys import Function, Tiny
+from toys import Function, Tiny, tiny_unet
 
-from pirf.denoisers import GaussianDenoiser, Handover
+from pirf.denoisers import FieldInput, GaussianDenoiser, Handover, conditioned
+from pirf.denoisers.residual_gradient import NAME, ResidualGradient
 from pirf.errors import InputError
 from pirf.grids import Grid
-from pirf.guidance import DPS
-from pirf.inference import draw, sample
+from pirf.guidance import DPS, CoCoGen, Projection, ResidualDescent
+from pirf.inference import branches, draw, sample
 from pirf.noise import Noise
 from pirf.problems import poisson
 from pirf.rewards import Poisson
@@ -89,3 +92,29 @@ def test_every_sample_is_told_its_entry_for_any_batch():
 def test_other_numbers_of_entries_are_refused(bad):
     with pytest.raises(InputError, match="conditions with 7 entries are needed, one for each sample: got c of shape"):
         sample(oracle(), Euler(steps=3), 7, condition={"c": bad})
+
+
+@pytest.mark.parametrize("bad", [3.0, [3.0] * 7])
+def test_a_condition_that_is_no_tensor_is_refused(bad):
+    """As callers without a type checker give it."""
+    with pytest.raises(InputError, match=f"conditions with 7 entries are needed.* got c, a {type(bad).__name__}"):
+        inspect.unwrap(draw)(oracle(), Euler(steps=3), 7, condition={"c": bad})
+
+
+GUIDED = {
+    "DPS": DPS,
+    "CoCoGen": CoCoGen,
+    "Projection": Projection,
+    "ResidualDescent": ResidualDescent,
+    "ResidualGradient": lambda model, reward: ResidualGradient(conditioned(model, {NAME: FieldInput(2)}), reward),
+}
+
+
+@pytest.mark.parametrize("guide", GUIDED.values(), ids=GUIDED)
+def test_guided_samples_are_the_same_in_inference_mode(guide):
+    model = guide(tiny_unet((2, 8, 8)), Poisson(Grid.square(8)))
+    plain = sample(model, Heun(steps=3), 2)
+    later = branches(model, Heun(steps=3), 1, 2)
+    with torch.inference_mode():
+        assert torch.equal(sample(model, Heun(steps=3), 2), plain)
+        assert torch.equal(branches(model, Heun(steps=3), 1, 2)(model), later(model))

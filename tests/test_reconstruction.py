@@ -1,6 +1,7 @@
 """The ensemble has the closed-form posterior's law, is calibrated, and says what it says of measurements and equation."""
 
 import functools
+import inspect
 
 import attrs
 import pytest
@@ -14,7 +15,7 @@ from pirf.errors import InputError, NumericalError
 from pirf.guidance import DPS, PseudoinverseGuidance
 from pirf.inference import sample
 from pirf.problems import poisson
-from pirf.reconstruction import Posterior, reconstruct
+from pirf.reconstruction import Posterior, _alike, reconstruct
 from pirf.rewards import BlackBox, ConditionalPDEReward, Observation, Points, Stacked, Weights
 from pirf.rewards.masks import observe, region, sensors
 from pirf.samplers import Euler, Heun
@@ -228,8 +229,9 @@ def test_what_notebooks_show():
 
 def test_samples_that_are_no_numbers_are_refused():
     broken = Function(lambda x, sigma, condition: x / 0 * 0, SHAPE)
-    with pytest.raises(NumericalError, match="NaN or infinity in 3 of 3 samples"):
+    with pytest.raises(NumericalError, match="Function gave NaN or infinity in 3 of 3 samples") as refused:
         reconstruct(broken, measured()[1], guidance=lambda denoiser, *_: denoiser, sampler=Euler(steps=3), samples=3)
+    assert "\n" not in str(refused.value)
 
 
 def hard(first, second):
@@ -253,6 +255,12 @@ ONE_CHANNEL = torch.ones(1, 8, 8, dtype=torch.bool)
     (lambda: reconstruct(PROBLEM.oracle(), observe(measured()[0] * torch.nan, SENSORS)), "finite measurements .* got nan"),
     (lambda: reconstruct(PROBLEM.oracle(), hard(0.0, 0.1)), "a contradiction of 0.05 among 16 rows"),
     (lambda: reconstruct(PROBLEM.oracle(), measured()[1], BlackBox(len), guidance=DPS.posterior), "a differentiable reward"),
+    (lambda: reconstruct(PROBLEM.oracle(), measured()[1], guidance=DPS), "got the class DPS.*guidance=DPS.posterior"),
+    (lambda: reconstruct(PROBLEM.oracle(), measured()[1], guidance=DPS.posterior(PROBLEM.oracle(), measured()[1])),
+     "got an instance of DPS.*guidance=DPS.posterior"),
+    (lambda: reconstruct(PROBLEM.oracle(), measured()[1], guidance=PROBLEM.oracle()), "an instance of GaussianDenoiser"),
+    (lambda: inspect.unwrap(_alike)("kappa", 3.0, 4), "one entry of the condition is needed: got kappa=3.0"),
+    (lambda: ensemble()[1].picture(channels=("u",)), r"2 names of channels are needed: got \('u',\)"),
     (lambda: ensemble(1)[1].std, "two samples or more are needed: got 1"),
     (lambda: ensemble()[1].quantile(1.5), "a q between 0 and 1 is needed: got 1.5"),
     (lambda: ensemble()[1].interval(-0.5), "a level between 0 and 1 is needed: got -0.5"),

@@ -5,7 +5,9 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
+from toys import Tiny
 
 import pirf
 from pirf.errors import InputError
@@ -52,6 +54,14 @@ def test_another_identity_is_measured_again_and_another_cell_is_another_file(tmp
 def test_figures_that_are_not_json_are_refused_and_leave_nothing(tmp_path):
     with pytest.raises(InputError, match="figures that are JSON"):
         sweep(lambda **_: {"value": object()}, GRID, tmp_path, progress=False)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("choice", [Tiny(), torch.zeros(3), lambda: None], ids=["network", "tensor", "function"])
+def test_choices_that_another_could_be_taken_for_are_refused(choice, tmp_path):
+    """Two networks print alike; a function prints its address, which another process gives to something else."""
+    with pytest.raises(InputError, match="choices that say by their repr what they are"):
+        sweep(lambda **_: {"value": 1.0}, [{"choice": choice}], tmp_path, progress=False)
     assert not any(tmp_path.iterdir())
 
 

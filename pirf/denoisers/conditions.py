@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pirf.denoisers.base import Denoiser, Wrapped
 from pirf.errors import InputError
-from pirf.tensors import Condition, Field, Level
+from pirf.tensors import Condition, Field, Level, digest
 
 __all__ = ["Bound", "FieldInput", "Input", "ScalarInput", "Told", "inputs_for"]
 
@@ -86,6 +86,14 @@ class Told(nn.Module):
         if not 0 <= drop <= 1:
             raise InputError(
                 "a share between 0 and 1 is needed", got=f"drop={drop}", why="conditions are dropped by it", hint="drop=0.1"
+            )
+        wrong = {name: told for name, told in inputs.items() if not isinstance(told, Input)}
+        if wrong:
+            raise InputError(
+                "a ScalarInput or a FieldInput for every condition is needed",
+                got=wrong,
+                why="it says what is told, and in which units",
+                hint='conditions={"nu": ScalarInput(mean, deviation)}, or inputs_for(condition)',
             )
         self.inputs, self.drop = dict(inputs), drop
         numbers = sum(isinstance(told, ScalarInput) for told in inputs.values())
@@ -155,6 +163,10 @@ class Bound(Wrapped):
     def __init__(self, inner: Denoiser, condition: Condition) -> None:
         super().__init__(inner)
         self.condition = condition
+
+    def extra_repr(self) -> str:
+        """What is told, by its content."""
+        return ", ".join(f"{name}=<{digest(value)}>" for name, value in sorted(self.condition.items()))
 
     def around(self, network: Denoiser) -> Denoiser:
         """Another network, told the same."""

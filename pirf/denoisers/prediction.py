@@ -133,6 +133,13 @@ class Prediction(Denoiser):
                 why="the network would be told the same time at every level",
                 hint="time_scale=1000 for a network that counts a unit of time in thousandths",
             )
+        if not isinstance(path, Path) or not isinstance(target, Target):
+            raise InputError(
+                "a path and a target, instances of theirs, are needed",
+                got=f"{path!r} and {target!r}",
+                why="they say how the network's input was noised and what it predicts",
+                hint="Prediction(network, shape, LinearPath(), Velocity())",
+            )
         self.network, self.path, self.target = network, path, target
         self.time_scale, self.call = float(time_scale), call
 

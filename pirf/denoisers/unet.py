@@ -325,7 +325,7 @@ class UNet(Preconditioned):
         if self.told is None:
             raise InputError(
                 "this UNet is unconditional",
-                got=f"a condition with {', '.join(condition)}",
+                got=f"a condition with {', '.join(condition) or 'no entry'}",
                 why="it has no input for it and would ignore it silently",
                 hint="condition=None, or pirf.conditioned(unet, {...}) and training",
             )

@@ -33,11 +33,13 @@ __all__ = ["Guidance", "Term"]
 class Term:
     r"""weight · L(x̂) with L = ‖R‖₂ / rows where the reward has a residual R, and −score where it has none.
 
-    ``active`` is the share of the trajectory during which the term acts; ``weight`` may be a rule of the noise level.
+    ``active`` is the share of the trajectory during which the term acts, (from, to) between 0 and 1; ``weight`` may be a rule
+    of the noise level.
 
     A ``relative`` term has a weight without units: 1 is the step that would take L to zero if L were linear in the estimate,
     :math:`L\,\nabla L/\|\nabla L\|^2` in normalised units.  Where R is linear and has a zero, a weight below 2 never leads
-    away from the solutions, whatever the number of rows, the units and the conditioning.
+    away from the solutions, whatever the number of rows, the units and the conditioning.  An L below zero is taken as met: a
+    score that is not bounded by 0 needs a plain weight.
 
     ``together`` takes one norm over the whole batch, as released code does.  That couples the samples: a sample then depends on
     its neighbours.  It is here for comparison only.
@@ -45,18 +47,28 @@ class Term:
 
     reward: Reward = attrs.field()
     weight: float | Weight = attrs.field(default=1.0, validator=zero_or_more)
-    active: tuple[float, float] = (0.0, 1.0)
+    active: tuple[float, float] = attrs.field(default=(0.0, 1.0))
     relative: bool = False
     together: bool = False
 
     @reward.validator
-    def _differentiable(self, _: object, reward: Reward) -> None:
-        if not reward.differentiable:
+    def _differentiable(self, _: object, reward: object) -> None:
+        if not isinstance(reward, Reward) or not reward.differentiable:
             raise InputError(
                 "a guidance term needs a differentiable reward",
                 got=repr(reward),
                 why="its gradient moves the state",
-                hint="SVDD(denoiser, reward), which only scores",
+                hint="an instance such as problem.reward, or SVDD(denoiser, reward), which only scores",
+            )
+
+    @active.validator
+    def _share(self, _: object, active: object) -> None:
+        if not (isinstance(active, Sequence) and len(active) == 2 and 0 <= active[0] <= active[1] <= 1):
+            raise InputError(
+                "the share of the steps in which a term acts, (from, to) between 0 and 1, is needed",
+                got=f"active={active}",
+                why="the term would never act",
+                hint="active=(0.8, 1.0), the last fifth",
             )
 
     def __attrs_post_init__(self) -> None:

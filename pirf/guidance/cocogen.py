@@ -45,8 +45,8 @@ class CoCoGen(Guidance):
         post_step: float = 2e-4,
     ) -> None:
         super().__init__(denoiser)
-        self.rewards = (reward,) if isinstance(reward, Reward) else tuple(reward)
-        blind = [r for r in self.rewards if not r.differentiable]
+        self.rewards = tuple(reward) if isinstance(reward, Sequence) else (reward,)
+        blind = [r for r in self.rewards if not isinstance(r, Reward) or not r.differentiable]
         if blind or not self.rewards:
             raise InputError(
                 "at least one reward, and differentiable ones only, are needed",

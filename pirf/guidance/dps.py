@@ -57,11 +57,15 @@ class DPS(Guidance):
         checkpoint: bool = False,
     ) -> None:
         super().__init__(denoiser)
-        self.terms = (Term(reward, weight, active),) if isinstance(reward, Reward) else tuple(reward)
+        self.terms = tuple(reward) if isinstance(reward, Sequence) else (Term(reward, weight, active),)
         self.checkpoint = checkpoint
-        if not self.terms:
+        wrong = [term for term in self.terms if not isinstance(term, Term)]
+        if wrong or not self.terms:
             raise InputError(
-                "guidance needs at least one term", got="none", why="nothing would guide", hint="DPS(base, reward)"
+                f"guidance needs {'terms alone' if wrong else 'at least one term'}",
+                got=repr(wrong[0]) if wrong else "none",
+                why="each says of its reward how much it counts and when",
+                hint="DPS(base, reward), or DPS(base, [Term(reward, 1.0), Term(observation, 1.0)])",
             )
 
     @classmethod

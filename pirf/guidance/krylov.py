@@ -63,14 +63,16 @@ def least_squares(
     column = (-1, *[1] * (s.ndim - 1))
     delta, direction, size = torch.zeros_like(s), s, square(s)
     eps = torch.finfo(rhs.dtype).eps ** 2
-    least, enough = eps * size, eps * square(rhs)
+    least, enough, norm = eps * size, eps * square(rhs), torch.zeros_like(size)
     for _ in range(iterations):
         running = (size > least) & (square(r) > enough)
         if not bool(running.any()):
             break
         image = forward(direction)
         curvature = square(image) + ridge * square(direction)
-        running = running & (curvature > 0)
+        # Where rows contradict each other r stays, and Jᵀr is rounding once it is small against ‖J‖‖r‖: nothing to follow.
+        norm = torch.maximum(norm, torch.where(running, square(image) / square(direction), 0))
+        running = running & (curvature > 0) & (size > 100 * eps * norm * square(r))
         step = torch.where(running, size / curvature, 0)
         delta, r = delta + step.reshape(column) * direction, r - step[:, None] * image
         s = transposed(r) - ridge * delta

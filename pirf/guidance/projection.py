@@ -32,7 +32,7 @@ from pirf.guidance.base import fitting
 from pirf.guidance.estimate import EstimateGuidance
 from pirf.guidance.krylov import Rows, least_squares
 from pirf.noise import Noise
-from pirf.rewards import Observation, ResidualReward, Reward
+from pirf.rewards import Observation, ResidualReward
 from pirf.samplers import Chain
 from pirf.tensors import Condition, Field, Level
 
@@ -63,7 +63,7 @@ class Projection(EstimateGuidance):
         strict: bool = False,
     ) -> None:
         super().__init__(denoiser)
-        self.constraints = (constraints,) if isinstance(constraints, Reward) else tuple(constraints)
+        self.constraints = tuple(constraints) if isinstance(constraints, Sequence) else (constraints,)
         wrong = [c for c in self.constraints if not isinstance(c, ResidualReward) or not c.differentiable]
         if wrong or not self.constraints:
             raise InputError(

@@ -128,6 +128,8 @@ class PseudoinverseGuidance(EstimateGuidance):
     def _pull(self, estimate: Field, sigma: Level, assumed: Tensor, condition: Condition | None) -> Field:
         pull = torch.zeros_like(estimate)
         for term in self.terms:
+            if term.at(_one(sigma)) == 0:
+                continue
             step = term.gradient(estimate, self.scaling, condition, _one(sigma))
             pull = pull + (step / assumed.reshape(-1, *[1] * (step.ndim - 1)) if term.relative else step)
         return pull

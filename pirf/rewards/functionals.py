@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from hashlib import blake2b
 from itertools import accumulate
-from typing import final
+from typing import Any, final
 
 import attrs
 import torch
@@ -18,17 +17,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pirf.errors import InputError
-from pirf.tensors import Field
+from pirf.tensors import Field, digest
 
 __all__ = ["Functional", "Points", "Stacked", "Weights"]
 
 
-def digest(*tensors: Tensor) -> str:
-    """A short hash of what tensors hold: how a value that carries data is known again."""
-    found = blake2b(digest_size=6)
-    for tensor in tensors:
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+def _on_cpu(data: Any) -> Any:
+    """Measurements are kept on the CPU and follow the fields they meet."""
+    return data.cpu() if isinstance(data, Tensor) else data
 
 
 class Functional(ABC):
@@ -72,11 +68,14 @@ class Functional(ABC):
             )
 
 
-def _mask(_: object, __: object, mask: Tensor) -> None:
-    if mask.dtype != torch.bool or mask.ndim < 2 or not bool(mask.any()):
+def _mask(_: object, __: object, mask: Any) -> None:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.ndim < 2 or not bool(mask.any()):
+        found = f"a {type(mask).__name__}, which is no tensor"
+        if isinstance(mask, Tensor):
+            found = f"{mask.dtype} of shape {tuple(mask.shape)}" + (", no point" if mask.dtype == torch.bool else "")
         raise InputError(
             "a mask with at least one measured point, boolean and of shape (channel, *grid), is needed",
-            got=f"{mask.dtype} of shape {tuple(mask.shape)}" + (", no point" if mask.dtype == torch.bool else ""),
+            got=found,
             why="it says which channel is measured where",
             hint="mask = torch.zeros(problem.shape, dtype=torch.bool); mask[1, ::4, ::4] = True",
         )
@@ -87,7 +86,7 @@ def _mask(_: object, __: object, mask: Tensor) -> None:
 class Points(Functional):
     """The values of a field where ``mask`` is true, in the order of its memory: sensors, lines, whole channels or frames."""
 
-    mask: Bool[Tensor, "channel *grid"] = attrs.field(validator=_mask)
+    mask: Bool[Tensor, "channel *grid"] = attrs.field(converter=_on_cpu, validator=_mask)
     places: Int[Tensor, "rows"] = attrs.field(init=False)
     """Where they stand in a field's memory: known from the start, so that a graph of fixed shapes can be compiled."""
 
@@ -143,7 +142,7 @@ def _weights(_: object, __: object, weights: Tensor) -> None:
 class Weights(Functional):
     """Σ w f for every row of ``weights``: averages, line integrals, Fourier coefficients, any linear functional."""
 
-    weights: Float[Tensor, "rows channel *grid"] = attrs.field(validator=_weights)
+    weights: Float[Tensor, "rows channel *grid"] = attrs.field(converter=_on_cpu, validator=_weights)
 
     def __repr__(self) -> str:
         return f"Weights(<{self.rows} of {'×'.join(map(str, self.shape))} {digest(self.weights)}>)"
@@ -167,11 +166,13 @@ class Weights(Functional):
     def measure(self, fields: Field) -> Float[Tensor, "batch rows"]:
         """One product for every row."""
         self.check(fields)
-        return fields.flatten(1) @ self.weights.to(fields).flatten(1).T
+        with torch.autocast(fields.device.type, enabled=False):  # casts are for networks: measurements are compared with values
+            return fields.flatten(1) @ self.weights.to(fields).flatten(1).T
 
     def adjoint(self, values: Float[Tensor, "batch rows"]) -> Field:
         """The rows, summed with these values."""
-        return (values @ self.weights.to(values).flatten(1)).reshape(len(values), *self.shape)
+        with torch.autocast(values.device.type, enabled=False):
+            return (values @ self.weights.to(values).flatten(1)).reshape(len(values), *self.shape)
 
     def gram(self, scale: Float[Tensor, "channel"]) -> Tensor:
         """All products of rows."""
@@ -187,13 +188,14 @@ class Stacked(Functional):
     parts: tuple[Functional, ...] = attrs.field(converter=tuple, validator=attrs.validators.min_len(1))
 
     @parts.validator
-    def _alike(self, _: object, parts: Sequence[Functional]) -> None:
-        if len({part.shape for part in parts}) > 1:
+    def _alike(self, _: object, parts: Sequence[object]) -> None:
+        shapes = {part.shape if isinstance(part, Functional) else None for part in parts}
+        if len(shapes) > 1 or None in shapes:
             raise InputError(
                 "functionals of the same field are needed",
-                got=", ".join(map(repr, parts)),
+                got=", ".join(repr(part) if isinstance(part, Functional) else f"a {type(part).__name__}" for part in parts),
                 why="they are measured on one sample",
-                hint="masks and weights with the shape of one sample",
+                hint="Stacked((Points(mask), Weights(weights))) with masks and weights of the shape of one sample",
             )
 
     @property

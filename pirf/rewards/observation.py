@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pirf.errors import InputError
 from pirf.rewards.base import ResidualReward
-from pirf.rewards.functionals import Functional, Points, digest
-from pirf.tensors import Condition, Field, Residual
+from pirf.rewards.functionals import Functional, Points
+from pirf.tensors import Condition, Field, Residual, digest
 
 __all__ = ["Observation"]
 
@@ -39,7 +39,7 @@ class Observation(ResidualReward):
 
     ``operator`` is a boolean mask of shape ``(channel, *grid)``, or any :class:`~pirf.rewards.functionals.Functional`.
     ``values`` are one number per row, or a whole field of which the operator's rows are taken.  ``noise`` is a standard
-    deviation: one for all, one per channel, or one per row.
+    deviation: one for all, one per channel, or one per row, which as many numbers as rows always are.
     """
 
     operator: Functional = attrs.field(converter=_functional)
@@ -81,7 +81,7 @@ class Observation(ResidualReward):
         return self.misfit(x) / torch.where(noise > 0, noise, torch.ones_like(noise))
 
     def _rows(self) -> Tensor:
-        rows, values = self.operator.rows, torch.as_tensor(self.values, dtype=torch.float64)
+        rows, values = self.operator.rows, torch.as_tensor(self.values, dtype=torch.float64, device="cpu")
         if tuple(values.shape) == self.operator.shape:
             values = self.operator.measure(values[None])[0]  # a mask may leave out points that are NaN
         if tuple(values.shape) != (rows,):
@@ -102,7 +102,8 @@ class Observation(ResidualReward):
         return values
 
     def _deviations(self) -> Tensor:
-        noise, rows, channels = torch.as_tensor(self.noise, dtype=torch.float64), self.operator.rows, self.operator.shape[0]
+        noise = torch.as_tensor(self.noise, dtype=torch.float64, device="cpu")
+        rows, channels = self.operator.rows, self.operator.shape[0]
         if noise.ndim == 1 and len(noise) == channels != rows:
             noise = (self.operator.channels @ noise.square()).sqrt()
         if noise.ndim > 1 or (noise.ndim == 1 and len(noise) != rows) or not bool(((noise >= 0) & torch.isfinite(noise)).all()):

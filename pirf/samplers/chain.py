@@ -78,6 +78,13 @@ class Chain:
             )
 
     def __attrs_post_init__(self) -> None:
+        if not isinstance(self.sampler, Sampler):
+            raise InputError(
+                "a sampler is needed",
+                got=repr(self.sampler),
+                why="an instance says in how many steps, on which levels",
+                hint="Heun(steps=20)",
+            )
         object.__setattr__(self, "levels", self.sampler.levels)
         self.denoiser.admit(self.levels)
 

@@ -14,8 +14,7 @@ import torch
 from pirf.data import Conditioned
 from pirf.errors import InputError
 from pirf.noise import Noise
-from pirf.rewards.functionals import digest
-from pirf.tensors import Condition
+from pirf.tensors import Condition, digest
 
 __all__ = ["Telling", "Tells"]
 
@@ -31,9 +30,19 @@ _SHOWN = 16
 class Telling:
     """``tells``, asked once for every sample while it is among the ``most`` that were asked for last."""
 
-    tells: Tells
+    tells: Tells = attrs.field()
     most: int = 1024
     _known: dict[tuple[int, int], Condition] = attrs.field(factory=dict, init=False, repr=False)
+
+    @tells.validator
+    def _askable(self, _: object, tells: object) -> None:
+        if not isinstance(tells, Conditioned) and not callable(tells):
+            raise InputError(
+                "a source with conditions, or a function of the samples' address, is needed",
+                got=type(tells).__name__,
+                why="every update asks for those of its own samples",
+                hint='condition=lambda noise: {"nu": noise.uniform()}',
+            )
 
     def __call__(self, noise: Noise) -> Condition:
         """One entry per sample of the noise."""
@@ -54,7 +63,8 @@ class Telling:
     def _asked(self, noise: Noise) -> Condition:
         source, samples = self.tells, noise.samples
         found = source.condition(len(samples), noise.seed, samples[0]) if isinstance(source, Conditioned) else source(noise)
-        short = {name: tuple(value.shape) for name, value in found.items() if not value.ndim or len(value) != len(samples)}
+        shapes = {name: tuple(v.shape) if isinstance(v, torch.Tensor) else type(v).__name__ for name, v in found.items()}
+        short = {name: shape for name, shape in shapes.items() if isinstance(shape, str) or shape[:1] != (len(samples),)}
         if short or not found:
             raise InputError(
                 f"conditions with one entry for each of {len(samples)} sample(s) are needed",

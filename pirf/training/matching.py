@@ -18,6 +18,7 @@ from torch import Tensor
 from pirf.data import Conditioned, Source
 from pirf.denoisers import Denoiser
 from pirf.denoisers.base import lay_out
+from pirf.errors import InputError
 from pirf.noise import Noise
 from pirf.scaling import Colour
 from pirf.tensors import Condition, Field
@@ -114,10 +115,24 @@ class Matching:
 
         ``what`` names the loss: with ``source`` and the settings it is the identity of a run that resumes from ``out``.
         """
+        if tuple(source.shape) != denoiser.shape:
+            raise InputError(
+                f"a source of fields with shape {denoiser.shape} is needed",
+                got=f"shape {tuple(source.shape)}",
+                why="the denoiser models fields of that shape",
+                hint="the problem that the denoiser was made for",
+            )
         model = copy.deepcopy(denoiser).train()
         if self.precision == torch.bfloat16:
             lay_out(model, torch.contiguous_format)  # bfloat16 kernels prefer the plain layout, float32 ones do not
         parameters = model.tunable()
+        if not parameters:
+            raise InputError(
+                "a denoiser with weights is needed",
+                got=type(denoiser).__name__,
+                why="nothing of it can be trained",
+                hint="UNet(problem.shape, problem.scaling)",
+            )
         start = fingerprint(denoiser) if out is not None else ""
         average, history = descend(
             parameters,

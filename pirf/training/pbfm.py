@@ -109,7 +109,7 @@ def pbfm(
     of the history is the sum of its two losses (``data``, ``physics``); no update descends on the sum.  ``cosine`` is that
     between their gradients, below 0 where they are in conflict.
     """
-    told = admitted(denoiser, reward, source)
+    told = admitted(denoiser, reward)
     if not isinstance(unroll, int) or unroll < 1 or not 0 <= power < math.inf:
         raise InputError(
             "unroll ≥ 1 and a finite power ≥ 0 are needed",

@@ -81,8 +81,9 @@ def pg_diffusion(
     def loss(model: Denoiser, seen: Noised) -> tuple[Tensor, Record]:
         return matching.loss(matching.estimate(model, seen), seen), {"evaluations": model.cost, "vjps": model.cost}
 
-    whole = ResidualGradient(denoiser, reward)
-    trained = matching.learn(whole, source, loss, what="PG-Diffusion", label="PG-Diffusion", out=out, progress=progress)
+    told_so = ResidualGradient(denoiser, reward)
+    trained = matching.learn(told_so, source, loss, what="PG-Diffusion", label="PG-Diffusion", out=out, progress=progress)
     network = ResidualGradient(ClassifierFree(cast(ResidualGradient, trained).inner, weight), reward)
-    network.history = trained.history
-    return ResidualDescent(network, reward, step) if step else network
+    whole = ResidualDescent(network, reward, step) if step else network
+    whole.history = trained.history
+    return whole

@@ -65,7 +65,7 @@ def pidm(
     estimate jumps to its last positive level, and a sample that is below that stays where it is.  The history has the two terms
     (``data``, ``physics``), minus the mean square of the residual (``score``) and the evaluations of every update.
     """
-    told = admitted(denoiser, reward, source)
+    told = admitted(denoiser, reward)
     if not 0 <= weight < math.inf or estimate not in ("mean", "sample"):
         raise InputError(
             'a finite weight ≥ 0 and estimate="mean" or "sample" are needed',

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pirf.data import Source
 from pirf.denoisers import Coloured, Denoiser
 from pirf.errors import InputError, NumericalError
 from pirf.guidance import Guidance
@@ -24,8 +23,8 @@ from pirf.training.matching import Noised
 __all__ = ["admitted", "bare", "coloured", "lowered", "rows_of"]
 
 
-def admitted(denoiser: Denoiser, reward: Reward, source: Source) -> ResidualReward:
-    """The reward, refused with its denoiser and its source where they cannot be trained together."""
+def admitted(denoiser: Denoiser, reward: Reward) -> ResidualReward:
+    """The reward, refused with its denoiser where they cannot be trained together."""
     if isinstance(denoiser, Guidance):
         raise InputError(
             "training takes a plain denoiser",
@@ -39,13 +38,6 @@ def admitted(denoiser: Denoiser, reward: Reward, source: Source) -> ResidualRewa
             got=repr(reward),
             why="its square is what is added to the data's loss",
             hint="problem.reward, or finetune for a reward that only scores",
-        )
-    if tuple(source.shape) != denoiser.shape:
-        raise InputError(
-            f"a source of fields with shape {denoiser.shape} is needed",
-            got=f"shape {tuple(source.shape)}",
-            why="the denoiser models fields of that shape",
-            hint="the problem that the denoiser was made for",
         )
     return reward
 

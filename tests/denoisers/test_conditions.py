@@ -1,3 +1,4 @@
+import inspect
 import math
 
 import pytest
@@ -200,6 +201,13 @@ def test_only_unconditional_networks_are_given_conditions(base):
 def test_a_drop_that_is_no_share_is_refused(drop):
     with pytest.raises(InputError, match="a share between 0 and 1"):
         conditioned(tiny_unet(), KINDS["number"], drop)
+
+
+@pytest.mark.parametrize("told", [ScalarInput, 3.0])
+def test_an_input_that_is_none_is_refused(told):
+    """As callers without a type checker give it: a network that ignored it would be built otherwise."""
+    with pytest.raises(InputError, match=r"a ScalarInput or a FieldInput for every condition is needed: got {'nu'"):
+        inspect.unwrap(Told.__init__)(Told.__new__(Told), {"nu": told}, 4, 4, 0.1)
 
 
 WRAPPED = {

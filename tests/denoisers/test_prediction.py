@@ -1,5 +1,6 @@
 """What a perfect network of any kind would answer on any path is, once wrapped, the oracle it was derived from."""
 
+import inspect
 import math
 from types import SimpleNamespace
 
@@ -240,6 +241,13 @@ def test_what_cannot_work_is_refused_in_one_line():
         with pytest.raises(InputError, match=message) as refusal:
             act()
         assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("parts", [(LinearPath, Velocity()), (LinearPath(), Velocity), (Velocity(), LinearPath())])
+def test_classes_and_exchanged_parts_are_refused(parts):
+    """As callers without a type checker give them."""
+    with pytest.raises(InputError, match="a path and a target, instances of theirs, are needed"):
+        inspect.unwrap(Prediction.__init__)(Prediction.__new__(Prediction), Answer(lambda x: x), SHAPE, *parts)
 
 
 @pytest.mark.parametrize("name", ["vp", "ddpm"])

@@ -1,3 +1,4 @@
+import inspect
 import math
 from itertools import pairwise
 
@@ -322,8 +323,15 @@ def test_bad_guidance_is_refused():
         DPS(oracle(), ())
     with pytest.raises(InputError, match="guidance wraps a plain denoiser: got DPS"):
         DPS(DPS(oracle(), POISSON), POISSON)
+    with pytest.raises(InputError, match="guidance needs terms alone: got Poisson"):
+        inspect.unwrap(DPS.__init__)(DPS.__new__(DPS), oracle(), [POISSON])  # as callers without a type checker do
     with pytest.raises(InputError, match="a finite weight of 0 or more"):
         Term(POISSON, -1.0)
+    with pytest.raises(InputError, match="a guidance term needs a differentiable reward: got <class"):
+        Term(Poisson)
+    for active in ((80, 100), (1.0, 0.8), (0.0, float("nan")), (0.5,), 0.8):
+        with pytest.raises(InputError, match=r"the share of the steps in which a term acts.* got active="):
+            Term(POISSON, 1.0, active)
     with pytest.raises(InputError, match="a term is relative or together: got both"):
         Term(POISSON, 1.0, relative=True, together=True)
     with pytest.raises(InputError, match=r"a guidance term needs a differentiable reward: got Scaled\(reward=BlackBox"):

@@ -86,3 +86,15 @@ def test_samples_are_solved_alone():
         assert torch.equal(least_squares(row(m), row(m.mT), rhs[part], 50, 0.0), whole[part])
         alone = smallest_residual(row(s), rhs.repeat(1, 2)[part, :5], 3, lambda r: r, torch.ones(len(part), 5).double())
         assert torch.equal(alone, other[part])
+
+
+@given(st.integers(0, 200), st.sampled_from([torch.float32, torch.float64]))
+def test_rows_that_contradict_each_other_have_their_least_squares_however_long_it_runs(seed, dtype):
+    """Two measurements of the same: their mean, and no growth from the rounding of what is left."""
+    matrix = normal(4, 3, 6, seed=seed).to(dtype).repeat(1, 2, 1)
+    rhs = normal(4, 6, seed=seed + 1).to(dtype)
+
+    found = least_squares(*columns(matrix), rhs, 300, 0.0)
+    exact = torch.einsum("bnr,br->bn", torch.linalg.pinv(matrix.double()), rhs.double())
+    unit = float(torch.linalg.cond(matrix[:, :3].double()).max()) ** 2 * float(exact.abs().max())
+    assert_close(found, exact.to(dtype), unit=unit)

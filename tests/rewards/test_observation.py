@@ -95,9 +95,20 @@ def test_exact_rows_that_repeat_each_other_are_fine_and_those_that_contradict_ar
     Observation(h, y, 0.1)
 
 
+def test_casts_of_a_network_do_not_reach_what_is_measured():
+    h, fields = Weights(normal(3, *SHAPE, dtype=torch.float32)), normal(2, *SHAPE, dtype=torch.float32)
+    rows = h.measure(fields)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(h.measure(fields), rows)
+        assert torch.equal(h.adjoint(rows), h.adjoint(rows).float())
+    assert rows.dtype == torch.float32
+
+
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: Observation(torch.zeros(SHAPE, dtype=torch.bool), normal(*SHAPE)), "at least one measured point.*no point"),
     (lambda: Observation(torch.ones(SHAPE), normal(*SHAPE)), "boolean and of shape .*got torch.float32"),
+    (lambda: Points(mask().numpy()), "boolean and of shape .*got a ndarray, which is no tensor"),
+    (lambda: Points(mask().tolist()), "got a list, which is no tensor"),
     (lambda: Observation(mask(), normal(2, 4, 4)), r"measured value\(s\), or a field of shape \(2, 4, 6\).*got \(2, 4, 4\)"),
     (lambda: Observation(mask(), torch.full(SHAPE, torch.nan)), "finite measurements are needed: got nan"),
     (lambda: Observation(mask(), normal(*SHAPE), -0.1), "a noise of 0 or more.*got -0.1"),
@@ -106,6 +117,7 @@ def test_exact_rows_that_repeat_each_other_are_fine_and_those_that_contradict_ar
     (lambda: Weights(torch.zeros(1, *SHAPE)), "no row of zeros"),
     (lambda: Weights(torch.full((1, *SHAPE), torch.inf)), "with NaN or infinity"),
     (lambda: Stacked((Points(mask()), Weights(normal(1, 2, 3, 3)))), "functionals of the same field"),
+    (lambda: Stacked((mask(), mask())), "functionals of the same field are needed: got a Tensor, a Tensor"),
     (lambda: Observation(mask(), normal(*SHAPE))(normal(1, 2, 8, 8)), r"fields of .*2, 4, 6.*got \(1, 2, 8, 8\)"),
 ])  # fmt: skip
 def test_bad_observations_get_one_line(make, message):

@@ -178,6 +178,11 @@ def test_steps_outside_the_chain_are_refused(bounds):
         c.run(c.initial(), *bounds)
 
 
+def test_a_class_is_no_sampler():
+    with pytest.raises(InputError, match=r"a sampler is needed: got <class 'pirf.samplers.heun.Heun'>"):
+        Chain(Heun, Tiny())
+
+
 def test_an_ode_step_has_no_density():
     c = chain(Heun)
     with pytest.raises(InputError, match="stochastic sampler: got Heun"):

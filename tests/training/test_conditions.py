@@ -123,7 +123,20 @@ def test_the_condition_is_in_the_dtype_of_the_network():
     assert chain.condition["i"].dtype == torch.int64
 
 
-@pytest.mark.parametrize("bad", [lambda noise: {"c": torch.zeros(7)}, lambda noise: {"c": torch.zeros(())}, lambda noise: {}])
+def test_what_cannot_be_asked_is_refused():
+    with pytest.raises(InputError, match=r"a source with conditions, or a function .* got dict"):
+        Telling({"c": torch.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda noise: {"c": torch.zeros(7)},
+        lambda noise: {"c": torch.zeros(())},
+        lambda noise: {"c": 3.0},
+        lambda noise: {},
+    ],
+)
 def test_other_numbers_of_entries_are_refused(bad):
     with pytest.raises(InputError, match=r"conditions with one entry for each of 2 sample\(s\) are needed"):
         call(Proportional(), condition=bad)

@@ -206,6 +206,7 @@ def test_weight_and_step_belong_to_sampling():
     a, b = call(weight=0.0), call(weight=2.0, step=0.01)
     assert isinstance(b, ResidualDescent)
     assert equal(a, b)
+    assert len(b.history) == len(a.history) == 4
     assert a.cost == 1
     assert b.for_step(1.0).cost == 2
 

@@ -8,7 +8,9 @@ from tolerances import assert_close
 from toys import Affine, Linear, Tiny, normal, tiny_unet
 
 from pirf.data import Fields
+from pirf.errors import InputError
 from pirf.noise import Noise
+from pirf.problems import poisson
 from pirf.scaling import Scaling
 from pirf.training import Constant, pretrain
 
@@ -129,6 +131,18 @@ def test_dropout_acts_while_training_only():
 def test_only_what_is_tunable_trains():
     model = call(Affine((2, 8, 8)))
     assert float(model.theta.detach()) != 0
+
+
+@pytest.mark.parametrize(
+    ("denoiser", "message"),
+    [
+        (lambda: Tiny((2, 4, 4)), r"a source of fields with shape \(2, 4, 4\) is needed: got shape \(2, 8, 8\)"),
+        (lambda: poisson(8).oracle(), "a denoiser with weights is needed: got GaussianDenoiser"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(denoiser, message):
+    with pytest.raises(InputError, match=message):
+        pretrain(poisson(8), denoiser(), steps=1, progress=False)
 
 
 def test_the_default_network_is_made_for_the_source():
