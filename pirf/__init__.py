@@ -53,6 +53,8 @@ from pirf.denoisers import (
     low_rank,
     merged,
 )
+from pirf.denoisers.checkpoints import read_checkpoint
+from pirf.denoisers.conversion import convert, from_diffusers
 from pirf.denoisers.residual_gradient import ResidualGradient
 from pirf.denoisers.storage import load, save, shipped
 from pirf.errors import InputError, NumericalError
@@ -242,7 +244,9 @@ __all__ = [
     "branches",
     "compare",
     "conditioned",
+    "convert",
     "finetune",
+    "from_diffusers",
     "generate",
     "inputs_for",
     "lines",
@@ -258,6 +262,7 @@ __all__ = [
     "pretrain",
     "problems",
     "read",
+    "read_checkpoint",
     "reconstruct",
     "region",
     "rewards",

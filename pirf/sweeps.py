@@ -40,7 +40,13 @@ class Interval:
     count: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.3g}" if math.isnan(self.half) else f"{self.mean:.3g} ± {self.half:.1g}"
+        if math.isnan(self.half):
+            return f"{self.mean:.3g}"
+        return (
+            f"{self.mean:.3g} ± {self.half:.{1 if self.half < 1 else 2}g}"
+            if self.half < 100
+            else f"{self.mean:.3g} ± {self.half:.0f}"
+        )
 
     @property
     def excludes_zero(self) -> bool:

@@ -43,7 +43,25 @@ def test_a_cell_reaches_its_table(monkeypatch, tmp_path):
     cell = {"problem": "burgers", "direction": "forward", "row": row.name, "seed": 0, "knobs": {"observed": 1.0}, **found}
     table = U.summary([cell, {**cell, "error": found["error"] + 0.02}])
     assert "**burgers, forward**" in table
-    assert f"{100 * found['error'] + 1:.3g} ± {U.interval([0.0, 2.0]).half:.1g}" in table
+    assert f"{100 * found['error'] + 1:.3g} ± {U.interval([0.0, 2.0]).half:.2g}" in table
+
+
+def test_the_goal_is_a_ratio_of_the_seeds_that_both_have():
+    figures = {"error": 0.2, "rho": 1e-3, "seconds": 1.0}
+    cell = {"problem": "darcy", "direction": "inverse", "row": "tuned, DPS, 20 steps", **figures}
+    slow = {**cell, "row": "DPS, 2000 steps", "seed": 1, "error": 0.4, "rho": 1e-2, "seconds": 100.0}
+    line = next(r for r in U.goal([{**cell, "seed": 0}, {**cell, "seed": 1}, slow]).splitlines() if "darcy, inverse" in r)
+    assert line == "| darcy, inverse | 1 | ×0.5 | ×0.1 | ×0.01 | — | — |"
+
+
+def test_the_next_best_trial_takes_the_place_of_one_that_explodes(monkeypatch):
+    trials = [({"weight": 1.0}, 3.0), ({"weight": 2.0}, None), ({"weight": 3.0}, 1.0), ({"weight": 4.0}, 2.0)]
+    assert U.ranked(trials) == [{"weight": 3.0}, {"weight": 4.0}, {"weight": 1.0}]
+    misfits = {3.0: 1e3, 4.0: 5.0}
+    monkeypatch.setattr(U, "sweep", lambda *_, **__: [{"trials": trials}])
+    monkeypatch.setattr(U, "identity", str)
+    monkeypatch.setattr(U, "reconstruct", lambda *a: {"misfit": misfits[a[-1]["weight"]]})
+    assert U.measure("darcy", "inverse", "DPS, 20 steps", 0)["knobs"] == {"weight": 4.0}
 
 
 def test_a_guidance_that_explodes_ranks_last(monkeypatch):

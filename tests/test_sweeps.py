@@ -11,7 +11,7 @@ from toys import Tiny
 
 import pirf
 from pirf.errors import InputError
-from pirf.sweeps import interval, paired, sweep
+from pirf.sweeps import Interval, interval, paired, sweep
 
 GRID = [
     {"sampler": s, "k": k, "seed": seed}
@@ -72,6 +72,7 @@ def test_intervals():
     assert math.isclose(found.mean - found.half, low)
     assert math.isclose(found.mean + found.half, high)
     assert str(interval([2.0])) == "2"
+    assert [str(Interval(12.34, h, 5)) for h in (0.234, 12.3, 345.6)] == ["12.3 ± 0.2", "12.3 ± 12", "12.3 ± 346"]
     with pytest.raises(InputError, match="at least one value"):
         interval([])
 

@@ -11,4 +11,4 @@ found = []
 for cell in bench["cells"](bench["PROBLEMS"], list(bench["BY_NAME"]), range(5)):
     same = bench["identity"](cell["problem"])
     found += sweep(bench["measure"], [cell], ROOT / "results" / "inverse", identity=same, known_only=True, progress=False)
-print(bench["summary"](found))
+print(bench["goal"](found), bench["summary"](found), sep="\n\n")
