@@ -36,7 +36,7 @@ _STAGES: Mapping[tuple[str, int], tuple[Mapping[str, Any], ...]] = {
 _STORED: Mapping[tuple[str, int], int] = {("kolmogorov", 32): 8192}
 """Where truth is dear: a set of so many samples instead of fresh ones for every update."""
 _BEGUN: Mapping[tuple[str, int], str] = {("helmholtz", 32): "poisson-32"}
-"""Where another model is nearly right: k = 1 is far from the first eigenvalue, so that u differs by a few per cent."""
+"""Where another model is nearly right: k² = 1 is small against the first eigenvalue, 2π²."""
 
 
 _GRADED: Mapping[int, int] = {20: 2, 80: 1}  # sampling steps → graded steps, where the published recipes say it
