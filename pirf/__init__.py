@@ -78,6 +78,7 @@ from pirf.guidance import (
 from pirf.inference import branches, sample
 from pirf.noise import Noise
 from pirf.operators import Dirichlet, Neumann, Periodic
+from pirf.parallel import ranks
 from pirf.problems import Problem
 from pirf.reconstruction import Posterior, reconstruct
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
@@ -261,6 +262,7 @@ __all__ = [
     "presets",
     "pretrain",
     "problems",
+    "ranks",
     "read",
     "read_checkpoint",
     "reconstruct",

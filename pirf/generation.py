@@ -15,6 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from pirf.errors import InputError
+from pirf.parallel import meet, rank, world
 from pirf.problems import Problem
 
 __all__ = ["generate"]
@@ -50,12 +51,13 @@ def generate(
     facts = {"problem": repr(problem), "channels": list(problem.channels), "count": count, "seed": seed}
     facts |= {"chunk": chunk, "dtype": dtype}
     chunks = [range(first, min(first + chunk, count)) for first in range(0, count, chunk)]
-    if not (out / _FACTS).exists():
+    if rank() == 0 and not (out / _FACTS).exists():
         out.mkdir(parents=True, exist_ok=True)
         np.lib.format.open_memmap(out / _FIELDS, "w+", np.dtype(dtype), (count, *problem.shape)).flush()
         np.save(out / _DONE, np.zeros(len(chunks), bool))
         (out / _FACTS).write_text(json.dumps(facts, indent=1))  # last: what has it is complete enough to resume
-    elif (found := json.loads((out / _FACTS).read_text())) != facts:
+    meet()  # the others wait until the file is there
+    if (found := json.loads((out / _FACTS).read_text())) != facts:
         different = ", ".join(f"{k}={found.get(k)!r}" for k in facts if found.get(k) != facts[k])
         raise InputError(
             f"{out} holds the data of another call",
@@ -64,15 +66,20 @@ def generate(
             hint="another out=, or the settings of the first call",
         )
     done = np.lib.format.open_memmap(out / _DONE, "r+")  # one byte per chunk, written in place: a kill cannot tear it
-    missing = [i for i, written in enumerate(done) if not written]
+    missing = [i for i, written in enumerate(done) if not written][rank() :: world()]
+    meet()  # all have read the same list before one of them changes it
     jobs = (delayed(_write)(problem, chunks[i], i, seed, out / _FIELDS) for i in missing)
     with tqdm(
-        total=count, initial=sum(len(chunks[i]) for i in np.flatnonzero(done)), unit="sample", disable=not progress
+        total=count,
+        initial=sum(len(chunks[i]) for i in np.flatnonzero(done)),
+        unit="sample",
+        disable=not progress or rank() > 0,
     ) as bar:
         for i in Parallel(n_jobs=workers, return_as="generator_unordered")(jobs):
             done[i] = True
             done.flush()
             bar.update(len(chunks[i]))
+    meet()
     return out
 
 

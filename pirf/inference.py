@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from pirf.denoisers import Denoiser
 from pirf.errors import InputError
 from pirf.noise import Noise
+from pirf.parallel import gathered, rank, share, world
 from pirf.samplers import Chain, Sampler, State
 from pirf.tensors import Condition, Field
 
@@ -42,7 +43,7 @@ def draw(
     batch: int = 64,
     progress: bool = False,
 ) -> Samples:
-    """Sample and measure.  ``condition`` holds one entry per sample."""
+    """Sample and measure.  ``condition`` holds one entry per sample.  Ranks share the samples, and all of them get all."""
     if count < 1 or batch < 1 or start < 0:
         raise InputError(
             "a positive count and batch and a non-negative start are needed",
@@ -65,14 +66,18 @@ def draw(
     # A guided model takes gradients around a step by itself, which inference mode would forbid; nothing else here needs any.
     fields, evaluations, vjps, began = [], 0, 0, time.perf_counter()
     with torch.inference_mode(False), torch.no_grad():
-        for first in tqdm(range(0, count, batch), desc="sampling", leave=False, disable=not progress):
-            indices = range(start + first, start + min(first + batch, count))
-            part = None if condition is None else {k: v[first : first + batch] for k, v in condition.items()}
+        mine = share(count) if count >= world() else range(count)
+        for first in tqdm(mine[::batch], desc="sampling", leave=False, disable=not progress or rank() > 0):
+            indices = range(start + first, start + min(first + batch, mine.stop))
+            part = None if condition is None else {k: v[first : first + len(indices)] for k, v in condition.items()}
             chain = Chain(sampler, model, Noise(seed)[indices], part)
             fields.append(chain.physical(chain.run(chain.initial()).x))
             evaluations += chain.tally.evaluations * len(indices)
             vjps += chain.tally.vjps * len(indices)
-    return Samples(torch.cat(fields), evaluations / count, vjps / count, (time.perf_counter() - began) / count)
+        whole, spent = torch.cat(fields), time.perf_counter() - began
+    if count >= world():
+        whole = gathered(whole)
+    return Samples(whole, evaluations / len(mine), vjps / len(mine), spent / count)
 
 
 def sample(

@@ -64,6 +64,9 @@ class Kept(Protocol):
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Write them back, in place."""
 
+    def copied(self) -> Kept:
+        """As it is now, whatever the next update does: an update that runs out of memory begins again from there."""
+
 
 class GradientStrategy(ABC):
     """Frozen: which steps, layers and estimator carry gradient."""
@@ -82,6 +85,11 @@ class GradientStrategy(ABC):
                 why="its gradient would be asked for, and it only gives scores",
                 hint="ContinuousTime, PolicyGradient or ValueGradient, which only score, or SVDD when sampling",
             )
+
+    @property
+    def separable(self) -> bool:
+        """Whether the loss is a mean over samples, so that parts of a batch add up.  Default: it is."""
+        return True
 
     @property
     def period(self) -> int:

@@ -6,6 +6,7 @@ the noise level, not the step, and counts in standard deviations of the scores t
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import final
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from pirf.backprop.experience import finite, standard_deviation
 from pirf.errors import NumericalError
 from pirf.noise import Noise
+from pirf.parallel import gathered
 from pirf.tensors import Field
 
 __all__ = ["Critic"]
@@ -36,7 +38,7 @@ class Critic(nn.Module):
             self.hidden, self.out = nn.Linear(width + 3, width), nn.Linear(width, 1)
         self.center: Tensor
         self.spread: Tensor
-        self.register_buffer("center", scores.mean())
+        self.register_buffer("center", gathered(scores).mean())
         self.register_buffer("spread", standard_deviation(scores, "value network"))
         for index, parameter in enumerate(self.parameters()):
             size = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.0
@@ -79,6 +81,10 @@ class Critic(nn.Module):
                 _, index, key = name.split(".")
                 moments.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+    def copied(self) -> Critic:
+        """Weights and the optimizer's state, in a network of their own."""
+        return copy.deepcopy(self)
 
     def descend(self, loss: Tensor) -> None:
         """One step of Adam, refused where the loss is not finite."""

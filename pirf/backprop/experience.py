@@ -17,6 +17,7 @@ from pirf.backprop.base import first_trained, score
 from pirf.denoisers import Denoiser
 from pirf.errors import InputError, NumericalError
 from pirf.noise import Noise
+from pirf.parallel import gathered
 from pirf.rewards import Reward
 from pirf.samplers import Chain, State, StochasticSampler, Transition
 from pirf.tensors import Condition, Field
@@ -63,6 +64,12 @@ class Experience:
     def inside(self, window: tuple[int, int] | None) -> tuple[int, ...]:
         """Those of the steps that lie in the window, if there is one."""
         return tuple(k for k in self.steps if window is None or window[0] <= k < window[1])
+
+    def whole(self) -> Experience:
+        """The states and scores of all ranks' trajectories, in the order of their samples."""
+        states, guesses = tuple(gathered(x) for x in self.states), self.guesses
+        known = None if guesses is None else gathered(guesses, -1)
+        return attrs.evolve(self, states=states, guesses=known, scores=gathered(self.scores))
 
     def law(self, chain: Chain, k: int) -> Transition:
         """The transition that step k was drawn from; no evaluation."""
@@ -148,14 +155,15 @@ def beside(chain: Chain, base: Denoiser, experience: Experience, weight: float) 
 
 
 def standardised(values: Tensor, what: str, limit: float | None = None) -> Tensor:
-    """(values − mean) / standard deviation over the batch (the last dimension), cut at ±``limit``."""
-    out = (values - values.mean(-1, keepdim=True)) / standard_deviation(values, what)[..., None]
+    """(values − mean) / standard deviation over the batch of all ranks (the last dimension), cut at ±``limit``."""
+    out = (values - gathered(values, -1).mean(-1, keepdim=True)) / standard_deviation(values, what)[..., None]
     return out if limit is None else out.clamp(-limit, limit)
 
 
 def standard_deviation(values: Tensor, what: str) -> Tensor:
-    """Over the batch (the last dimension), refused where it is zero."""
+    """Over the batch of all ranks (the last dimension), refused where it is zero."""
     finite(values, what)
+    values = gathered(values, -1)
     rows = values.reshape(-1, values.shape[-1])
     spread = rows.std(1) if rows.shape[1] > 1 else torch.zeros_like(rows[:, 0])
     equal = spread <= 16 * torch.finfo(rows.dtype).eps * rows.abs().amax(1)

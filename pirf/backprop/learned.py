@@ -54,6 +54,12 @@ class Learned:
         if isinstance(self.value, Kept):
             self.value.restore(tensors)
 
+    def copied(self) -> Learned:
+        """The value network as it is now; what an update never changes is shared."""
+        value = self.value.copied() if isinstance(self.value, Kept) else self.value
+        batch = None if self.batch is None else attrs.evolve(self.batch, old=dict(self.batch.old))
+        return Learned(self.base, value, batch)
+
     @classmethod
     def known(cls, strategy: GradientStrategy, state: Any) -> Learned:
         """``state``, refused where it is not one."""
@@ -74,6 +80,11 @@ class Scoring(GradientStrategy):
     def value(self) -> Value | None:
         """What states before the end are worth, where that is asked.  Default: it is not."""
         return None
+
+    @property
+    def separable(self) -> bool:
+        """Trajectories are compared with each other, and serve several updates."""
+        return False
 
     @property
     def compares(self) -> bool:

@@ -22,6 +22,7 @@ from pirf.backprop.base import Loss
 from pirf.backprop.experience import Experience, beside, explore, finite, laws, standard_deviation
 from pirf.backprop.learned import Batch, Learned, Scoring
 from pirf.noise import Noise
+from pirf.parallel import gathered
 from pirf.rewards import Reward
 from pirf.samplers import Chain
 
@@ -127,11 +128,11 @@ class PolicyGradient(Policy):
         """(r − mean)/std, or r minus the mean of the others, of the batch or of the group."""
         scores = experience.scores
         standard_deviation(scores, "rewards")  # refused where all are the same
-        rows = scores.reshape(-1, self.group if self.group > 1 else len(scores))
-        gained = (rows - rows.mean(1, keepdim=True)).reshape(-1)
-        unit = (
-            standard_deviation(gained, "rewards in their groups") if self.standardised else (rows.shape[1] - 1) / rows.shape[1]
-        )
+        whole = gathered(scores)  # of all ranks; a group lies within one
+        size = self.group if self.group > 1 else len(whole)
+        mean = scores.reshape(-1, size).mean(1, keepdim=True).expand(-1, size).reshape(-1) if self.group > 1 else whole.mean()
+        gained = scores - mean
+        unit = standard_deviation(gained, "rewards in their groups") if self.standardised else (size - 1) / size
         return (gained / unit).expand(len(experience.steps), -1)
 
 

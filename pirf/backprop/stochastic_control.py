@@ -26,6 +26,7 @@ from pirf.backprop.value_gradient import asked, slope
 from pirf.backprop.values import Fitted, Value
 from pirf.errors import NumericalError
 from pirf.noise import Noise
+from pirf.parallel import summed
 from pirf.rewards import Reward
 from pirf.samplers import Chain
 
@@ -87,7 +88,8 @@ class StochasticControl(Scoring):
             batch.means[k] = means[k] + pull * uphill
             change = batch.means[k] - law.mean
             next_change = pull * (slope(self.value, state.value, chain, reward, reached + change, k + 1) - uphill)
-            factor = float(next_change.norm() / change.norm().clamp_min(1e-30))
+            squares = summed(torch.stack([next_change.square().sum(), change.square().sum()]))  # over all ranks
+            factor = float((squares[0] / squares[1].clamp_min(1e-60)).sqrt())
             if factor > 1:
                 raise NumericalError(
                     f"StochasticControl diverges: a change of step {k} is answered by one {factor:.3g} times as large "

@@ -29,6 +29,7 @@ from pirf.backprop.experience import Experience, explore, random_steps
 from pirf.denoisers import Denoiser
 from pirf.errors import InputError
 from pirf.noise import Noise
+from pirf.parallel import gathered, share
 from pirf.rewards import Reward
 from pirf.samplers import Chain, Sampler
 from pirf.tensors import Field
@@ -113,14 +114,17 @@ class Fitted(Value):
 
     def init(self, chain: Chain, reward: Reward, noise: Noise, start: int) -> Critic:
         """A network fitted to trajectories of the untuned model."""
+        mine = share(self.batch)
         batches = [
-            explore(chain, reward, noise.fold("explore")[range(first, first + self.batch)], start, guesses=self.structured)
+            explore(chain, reward, noise.fold("explore")[range(first + mine.start, first + mine.stop)], start, self.structured)
             for first in range(0, self.pretrain * self.batch, self.batch)
         ]
         scores = torch.cat([found.scores for found in batches])
-        spent = [len(scores) * cost for cost in (batches[0].evaluations, batches[0].rewards)]
+        spent = [len(batches) * self.batch * cost for cost in (batches[0].evaluations, batches[0].rewards)]
         _log.info(
-            "%d trajectories of the untuned model come first: %d evaluations, %d calls of the reward", len(scores), *spent
+            "%d trajectories of the untuned model come first: %d evaluations, %d calls of the reward",
+            len(batches) * self.batch,
+            *spent,
         )
         critic = Critic(chain.denoiser.shape, self.width, self.lr, scores, noise.fold("critic"))
         for turn in range(self.passes):
@@ -169,8 +173,9 @@ class Fitted(Value):
         return self._mixed(learned, x, torch.full_like(x.flatten(1)[:, 0], chain.levels[k]), guesses)
 
     def _fit(self, critic: Critic, chain: Chain, experience: Experience, returns: Tensor, noise: Noise) -> None:
+        experience = experience.whole()  # of all ranks: their critics stay the same
         x, levels, guesses = self._flat(chain, experience)
-        wanted = torch.cat([returns, experience.scores[None]]).reshape(-1)
+        wanted = torch.cat([gathered(returns, -1), experience.scores[None]]).reshape(-1)
         (generator,) = noise[0].generators()
         order = torch.from_numpy(generator.permutation(len(x))).to(x.device)
         for begin in range(0, len(order), self.batch):

@@ -46,6 +46,11 @@ class Windows(Pathwise):
         return self.inner is None
 
     @property
+    def separable(self) -> bool:
+        """Pathwise it is."""
+        return self.inner is None or self.inner.separable
+
+    @property
     def period(self) -> int:
         """The inner strategy's: its trajectories go on to serve where another window begins."""
         return 1 if self.inner is None else self.inner.period

@@ -7,6 +7,7 @@ sampling, the gradient strategies' suffixes, guidance, caches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Protocol, final, runtime_checkable
 
@@ -62,8 +63,12 @@ class Chain:
     """What takes the steps that carry no gradient, on the same levels; by default the sampler itself."""
     precision: torch.dtype | None = None
     """What the networks of those steps are cast to (bfloat16, say); by default nothing is."""
+    graded_precision: torch.dtype | None = None
+    """What the networks of the other steps, those in a graph, are cast to."""
     recompute: bool = False
     """Evaluations in a graph keep their input only and are made again in the backward pass."""
+    at_once: int | None = None
+    """So many samples at most meet a network together; where there are more of them, it is as if ``recompute`` were set."""
     tally: Tally = attrs.field(factory=Tally)
     levels: tuple[float, ...] = attrs.field(init=False)
 
@@ -207,9 +212,31 @@ class Chain:
         self.tally.evaluations += cost
         self.tally.vjps += network.vjps
         self.tally.ungraded += 0 if torch.is_grad_enabled() else cost
-        if known:
-            return network.recall(x, level, self.condition, known)
-        if self.recompute and torch.is_grad_enabled():
-            out: Field = checkpoint(network, x, level, self.condition, use_reentrant=False)
-            return out
-        return network(x, level, self.condition)
+        size, whole = self.at_once or len(x), self.condition
+        if len(x) <= size:
+            return self._network(network, x, level, whole, known, self.recompute)
+        parts = []
+        for rows in (slice(i, i + size) for i in range(0, len(x), size)):
+            told = None if whole is None else {name: value[rows] for name, value in whole.items()}
+            parts.append(self._network(network, x[rows], level, told, tuple(t[rows] for t in known), True))
+        return torch.cat(parts)
+
+    def _network(
+        self,
+        network: Denoiser,
+        x: Field,
+        level: Tensor,
+        told: Mapping[str, Tensor] | None,
+        known: tuple[Tensor, ...],
+        recompute: bool,
+    ) -> Field:
+        graded = torch.is_grad_enabled()
+        cast = self.graded_precision if graded else None
+        with nullcontext() if cast is None else torch.autocast(x.device.type, cast):
+            if known:
+                out = network.recall(x, level, told, known)
+            elif recompute and graded:
+                out = checkpoint(network, x, level, told, use_reentrant=False)
+            else:
+                out = network(x, level, told)
+        return out if cast is None else out.to(x.dtype)

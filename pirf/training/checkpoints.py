@@ -13,13 +13,13 @@ from typing import Any, final
 
 import attrs
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pirf.errors import InputError
 
-__all__ = ["Checkpoint", "fingerprint", "latest", "save"]
+__all__ = ["Checkpoint", "file_digest", "fingerprint", "latest", "names_of", "save"]
 
 _log = logging.getLogger(__name__)
 _KEPT = "kept."
@@ -68,43 +68,44 @@ def save(
     history: list[dict[str, float]],
     kept: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Write the checkpoint of ``step`` under ``out`` and drop all but the last two."""
+    """Write the checkpoint of ``step`` under ``out`` and drop all but the last two; one that is there and whole stays."""
+    place, partial = out / f"{_PREFIX}{step:09d}", out / f".partial-{os.getpid()}"
+    if place.exists() and not _damage(place):
+        return place
     tensors = {f"weight.{i}": p.detach() for i, p in enumerate(parameters)}
     tensors |= {f"average.{i}": a for i, a in enumerate(average)}
     for index, entries in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in entries.items()}
     tensors |= {_KEPT + name: tensor.detach() for name, tensor in (kept or {}).items()}
     out.mkdir(parents=True, exist_ok=True)
-    final, partial = out / f"{_PREFIX}{step:09d}", out / f".partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / _TENSORS)
-    state = {"identity": identity, "step": step, "seconds": seconds, "history": history}
-    (partial / _STATE).write_text(json.dumps(state))
-    (partial / _MANIFEST).write_text(json.dumps({name: _digest(partial / name) for name in (_TENSORS, _STATE)}))
-    for path in (*partial.iterdir(), partial):
-        _sync(path)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    _sync(out)
+    for left_over in out.glob(".partial-*"):  # of a process that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
+    try:
+        partial.mkdir()
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / _TENSORS)
+        state = {"identity": identity, "step": step, "seconds": seconds, "history": history}
+        (partial / _STATE).write_text(json.dumps(state))
+        (partial / _MANIFEST).write_text(json.dumps({name: file_digest(partial / name) for name in (_TENSORS, _STATE)}))
+        for path in (*partial.iterdir(), partial):
+            _sync(path)
+        shutil.rmtree(place, ignore_errors=True)  # a damaged one
+        partial.rename(place)
+        _sync(out)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OSError(" ".join(str(error).split())) from error
     for old in sorted(out.glob(f"{_PREFIX}*"))[:-2]:
         shutil.rmtree(old, ignore_errors=True)
-    return final
+    return place
 
 
 def latest(out: Path, identity: str) -> Checkpoint | None:
     """The newest readable checkpoint under ``out``, or None; refused when it belongs to another call."""
     for folder in sorted(out.glob(f"{_PREFIX}*"), reverse=True):
-        try:
-            manifest = json.loads((folder / _MANIFEST).read_text())
-            damaged = [name for name in (_TENSORS, _STATE) if manifest[name] != _digest(folder / name)]
-            if damaged:
-                raise OSError(f"{', '.join(damaged)} differ(s) from the manifest")
-            state = json.loads((folder / _STATE).read_text())
-            tensors = load_file(folder / _TENSORS)
-        except (OSError, KeyError, ValueError, SafetensorError) as error:
-            _log.warning("checkpoint %s is unreadable (%s); the one before it is used", folder, error)
+        if damage := _damage(folder):
+            _log.warning("checkpoint %s is unreadable (%s); the one before it is used", folder, damage)
             continue
+        state = json.loads((folder / _STATE).read_text())
         if state["identity"] != identity:
             raise InputError(
                 f"{out} holds a checkpoint of another run",
@@ -112,8 +113,24 @@ def latest(out: Path, identity: str) -> Checkpoint | None:
                 why="resuming it with other settings would mix two experiments",
                 hint="another out=, or the settings of the first call",
             )
-        return Checkpoint(tensors, state)
+        return Checkpoint(load_file(folder / _TENSORS), state)
     return None
+
+
+def _damage(folder: Path) -> str:
+    """What is wrong with a checkpoint, in a few words; nothing, if it is whole."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+        differ = [name for name in (_TENSORS, _STATE) if manifest[name] != file_digest(folder / name)]
+        if differ:
+            return f"{', '.join(differ)} differ(s) from the manifest"
+        state = json.loads((folder / _STATE).read_text())
+        if folder.name != f"{_PREFIX}{state['step']:09d}" or not isinstance(state["identity"], str):
+            return f"it is that of update {state['step']}"
+        with safe_open(folder / _TENSORS, "pt"):
+            return ""
+    except (OSError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
+        return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -125,8 +142,16 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def names_of(module: nn.Module, parameters: Sequence[nn.Parameter]) -> list[str]:
+    """What the module calls them."""
+    names = {id(p): name for name, p in module.named_parameters()}
+    return [names.get(id(p), f"tensor {i}") for i, p in enumerate(parameters)]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

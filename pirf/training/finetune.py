@@ -16,15 +16,16 @@ import torch
 from torch import Tensor
 
 from pirf.backprop import GradientStrategy, LastSteps
-from pirf.backprop.base import first_trained
+from pirf.backprop.base import Kept, first_trained
 from pirf.denoisers import Bound, Denoiser, Handover
 from pirf.errors import InputError
 from pirf.guidance import Guidance
 from pirf.noise import Noise
+from pirf.parallel import share
 from pirf.regularizers import Regularizer
 from pirf.rewards import Reward
 from pirf.samplers import Chain, Sampler
-from pirf.training.checkpoints import fingerprint
+from pirf.training.checkpoints import fingerprint, names_of
 from pirf.training.conditions import Telling, Tells
 from pirf.training.loop import Budget, MakeOptimizer, Record, descend
 from pirf.training.prefixes import Prefixes
@@ -46,6 +47,7 @@ def finetune(
     steps: int | None = None,
     seconds: float | None = None,
     batch: int = 8,
+    micro: int | None = None,
     lr: float = 1e-4,
     optimizer: MakeOptimizer = torch.optim.Adam,
     rate: Rate = Cosine(),
@@ -53,6 +55,8 @@ def finetune(
     clip: float | None = None,
     prefix: Sampler | None = None,
     precision: torch.dtype | None = None,
+    graded_precision: torch.dtype | None = None,
+    recompute: bool = False,
     replay: int = 1,
     pool: int = 1024,
     spill: bool = False,
@@ -68,6 +72,9 @@ def finetune(
     address, ``lambda noise: {"nu": noise.uniform()}``; what a sample is told depends on (seed, index) alone.
     ``prefix`` takes the steps without gradient (``Multistep`` halves the evaluations of ``Heun``), ``precision`` casts their
     networks (bfloat16, say): both change the states that are graded a little, and with them the gradient.
+    ``graded_precision`` casts the networks of the graded steps as well; rewards see float32 at least.
+    ``micro`` rows are graded at a time, half as many when memory runs out, and ``recompute`` keeps the inputs of graded
+    evaluations only: the gradient is the same.  Under ``torchrun``, in :func:`pirf.ranks`, the processes share the batch.
     ``replay`` makes as many updates on the states of one prefix: those after the first are graded on states that the weights
     have left.  ``spill`` keeps the pool in memory-mapped files beside the checkpoints in ``out``.
     With ``out``, the same call again resumes.
@@ -99,7 +106,16 @@ def finetune(
         tuned.levels = None  # new tail levels are about to be learned
     base = copy.deepcopy(tuned).requires_grad_(False) if regularizer is not None else None
     telling = None if condition is None else Telling(condition, max(pool, batch))
-    chain = Chain(sampler, tuned, Noise(seed), telling, quick=prefix, precision=precision)
+    chain = Chain(
+        sampler,
+        tuned,
+        Noise(seed),
+        telling,
+        quick=prefix,
+        precision=precision,
+        graded_precision=graded_precision,
+        recompute=recompute,
+    )
     graded = gradient.first_graded(chain)  # refuses what the chain cannot give, before anything is computed
     first = first_trained(chain)
     stored = 0 < first < chain.steps
@@ -110,25 +126,50 @@ def finetune(
             why="the states of a frozen base are stored once and for all" if stored else "there is no prefix to use again",
             hint="replay=1",
         )
+    start = fingerprint(tuned) if out is not None else ""
+    recipe = (
+        batch,
+        lr,
+        optimizer,
+        rate,
+        half_life,
+        clip,
+        prefix,
+        precision,
+        graded_precision,
+        replay,
+        pool,
+        seed,
+        budget,
+        start,
+    )
+    told = () if telling is None or out is None else (telling.identity(seed),)
+    identity = repr((reward, sampler, gradient, regularizer, *recipe, *told))
     if stored:
         folder = None if out is None or not spill else Path(out) / "prefixes"
         noise = Noise(seed).fold("pool")[range(pool)]
-        prefixes = Prefixes.compute(gradient.prepare(chain), first, noise, folder=folder, progress=progress)
+        prefixes = Prefixes.compute(
+            gradient.prepare(chain), first, noise, folder=folder, shared=True, identity=identity, progress=progress
+        )
         chain = attrs.evolve(chain, prefixes=prefixes)
         features = ", and what their next evaluation owes to frozen weights" if prefixes.state.known else ""
         _log.info("the first %d of %d steps are the base's: %d states are computed once%s", first, chain.steps, pool, features)
     learned = gradient.init(chain, reward, Noise(seed).fold("init"))
+    before_update = learned
     recent: Prefixes | None = None
 
-    def loss(step: int) -> tuple[Tensor, Record]:
-        nonlocal learned, recent
+    def loss(step: int, rows: range, at_once: int) -> tuple[Tensor, Record]:
+        nonlocal learned, before_update, recent
         rollout, before = step // replay, chain.tally.evaluations
-        samples = _pool_order(seed, step, batch, pool) if stored else range(rollout * batch, (rollout + 1) * batch)
-        noise, current = Noise(seed).fold("update", rollout)[samples], chain
+        order = _pool_order(seed, step, batch, pool) if stored else range(rollout * batch, (rollout + 1) * batch)
+        noise = Noise(seed).fold("update", rollout)[order[rows.start : rows.stop]]
+        current = attrs.evolve(chain, at_once=at_once)
         if replay > 1:
-            if recent is None or step % replay == 0:
-                recent = Prefixes.compute(chain, graded, noise, batch, features=0, progress=False)
-            current = attrs.evolve(chain, prefixes=recent)
+            if recent is None or not recent.holds(noise.samples):
+                mine = Noise(seed).fold("update", rollout)[order[share(batch).start : share(batch).stop]]
+                recent = Prefixes.compute(chain, graded, mine, at_once, features=0, progress=False)
+            current = attrs.evolve(current, prefixes=recent)
+        before_update = learned.copied() if isinstance(learned, Kept) else learned
         current = current.keyed(noise)
         outcome = gradient.at(step).loss(current, reward, noise, learned)
         learned = outcome.state
@@ -140,14 +181,14 @@ def finetune(
         counted = {"evaluations": chain.tally.evaluations - before, "vjps": outcome.vjps}
         return value, {"score": outcome.score, **counted, **outcome.notes}
 
+    def undo() -> None:
+        nonlocal learned
+        learned = before_update
+
     def after_step(method: torch.optim.Optimizer) -> None:
         if regularizer is not None and base is not None:
             regularizer.after_step(tuned, base, method)
 
-    start = fingerprint(tuned) if out is not None else ""
-    recipe = (batch, lr, optimizer, rate, half_life, clip, prefix, precision, replay, pool, seed, budget, start)
-    told = () if telling is None or out is None else (telling.identity(seed),)
-    identity = repr((reward, sampler, gradient, regularizer, *recipe, *told))
     average, history = descend(
         trained,
         loss,
@@ -157,11 +198,16 @@ def finetune(
         rate=rate,
         half_life=half_life,
         clip=clip,
+        batch=batch,
+        micro=micro,
+        separable=gradient.separable,
+        names=names_of(tuned, trained),
         after_step=after_step,
         out=None if out is None else Path(out),
         identity=identity,
         save_at=math.lcm(replay, gradient.period),
         kept=lambda: learned,
+        undo=undo,
         already=time.perf_counter() - began,
         label="fine-tuning",
         progress=progress,

@@ -6,6 +6,7 @@ It knows budgets, learning rates, averaging, checkpoints and when to stop before
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,13 +18,18 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pirf.backprop.base import Kept
-from pirf.errors import InputError, NumericalError
+from pirf.errors import InputError
+from pirf.parallel import rank, summed, world
 from pirf.training import checkpoints
+from pirf.training.history import History
+from pirf.training.interrupts import Interrupted, listening
 from pirf.training.rates import Rate
+from pirf.training.update import LossOf, Record, Update
 
-__all__ = ["Budget", "MakeOptimizer", "descend"]
+__all__ = ["Budget", "Interrupted", "MakeOptimizer", "Record", "descend"]
 
-Record = dict[str, float]
+_log = logging.getLogger(__name__)
+
 MakeOptimizer = Callable[[Sequence[nn.Parameter], float], torch.optim.Optimizer]
 """(parameters, lr) → optimizer: ``torch.optim.Adam``, ``pirf.Muon``, or a ``functools.partial`` of one."""
 
@@ -56,20 +62,28 @@ class Budget:
         return min(1.0, max(share))
 
 
-@attrs.define(eq=False)
+@final
 class _Clock:
-    """Seconds of training, those of earlier runs included."""
+    """Seconds of training, those of earlier runs included: rank 0's, which all ranks go by."""
 
-    before: float
-    since: float
+    def __init__(self, before: float) -> None:
+        self.before, self.since = before, time.perf_counter()
 
-    def __call__(self) -> float:
+    def own(self) -> float:
+        """As this process counts them."""
         return self.before + time.perf_counter() - self.since
+
+    def agreed(self, stop: bool) -> tuple[float, bool]:
+        """The seconds, and whether any rank has been asked to stop."""
+        if world() == 1:
+            return self.own(), stop
+        seconds, asked = summed(torch.tensor([self.own() if rank() == 0 else 0.0, float(stop)], dtype=torch.float64)).tolist()
+        return seconds, asked > 0
 
 
 def descend(
     parameters: Sequence[nn.Parameter],
-    loss: Callable[[int], tuple[Tensor, Record]],
+    loss: LossOf,
     *,
     budget: Budget,
     lr: float,
@@ -77,26 +91,35 @@ def descend(
     rate: Rate,
     half_life: float,
     clip: float | None = None,
+    batch: int = 1,
+    micro: int | None = None,
+    separable: bool = True,
+    names: Sequence[str] = (),
     after_step: Callable[[torch.optim.Optimizer], None] | None = None,
     out: Path | None = None,
     identity: str = "",
     save_every: float = 60.0,
     save_at: int = 1,
     kept: Callable[[], Any] = lambda: None,
+    undo: Callable[[], None] = lambda: None,
     already: float = 0.0,
     label: str = "training",
     progress: bool = True,
 ) -> tuple[list[Tensor], list[Record]]:
-    """Minimise ``loss(step)``; return the averaged weights and the history.
+    """Minimise the loss of ``batch`` rows per update; return the averaged weights and the history.
 
+    ``loss(step, rows, at_once)`` is that of some of the rows, which are shared between processes and cut into micro-batches of
+    ``micro`` (see :mod:`pirf.training.update`); where it is not ``separable``, of all that a process has.
     The average has a half-life of ``half_life`` times the steps so far, so that it forgets the start at any length of run.
-    With ``out``, a checkpoint is kept there and a repeated call goes on from it; ``identity`` is what must not have
-    changed in between.  A checkpoint is written every ``save_every`` seconds, after a multiple of ``save_at`` updates;
-    what ``kept`` gives, where that is a :class:`~pirf.backprop.base.Kept`, belongs to it.
-    ``already`` seconds of the budget were spent before the first update.
+    With ``out``, a checkpoint is kept there and a repeated call goes on from it, on any number of processes; ``identity`` is
+    what must not have changed in between.  A checkpoint is written every ``save_every`` seconds, after a multiple of
+    ``save_at`` updates; what ``kept`` gives, where that is a :class:`~pirf.backprop.base.Kept`, belongs to it, and ``undo``
+    takes back what an update has done to it.  ``already`` seconds of the budget were spent before the first update.
+    Ctrl-C ends the update, writes a checkpoint and raises :class:`~pirf.training.interrupts.Interrupted`.
     """
     if not lr > 0:
         raise InputError("a positive learning rate is needed", got=lr, why="nothing would be learned", hint="lr=1e-3")
+    already, _ = _Clock(already).agreed(False)
     if budget.progress(0, already) >= 1:
         raise InputError(
             "time for at least one update is needed",
@@ -106,65 +129,86 @@ def descend(
         )
     method = optimizer(parameters, lr)
     average = [p.detach().clone() for p in parameters]
-    history: list[Record] = []
-    step, elapsed = 0, already
+    history, step, elapsed = History(), 0, already
     resumed = checkpoints.latest(out, identity) if out is not None else None
     if resumed is not None:
-        step, elapsed, history = resumed.restore(parameters, average, method)
+        step, elapsed, records = resumed.restore(parameters, average, method)
+        history = History(records)
         if isinstance(memory := kept(), Kept):
             memory.restore(resumed.kept)
-    clock = _Clock(elapsed, time.perf_counter())
+    update = Update(parameters, loss, batch, micro, separable, undo, label, names)
+    _same_start(step, out)
+    clock = _Clock(elapsed)
+    (elapsed, asked), saved = clock.agreed(False), elapsed
     prepared = min(budget.progress(0, already), 0.99)  # the rate runs over what is left for updates
-    saved = clock()
-    with tqdm(total=100, desc=label, unit="%", leave=False, disable=not progress, bar_format=_BAR) as bar:
-        while (spent := budget.progress(step, clock())) < 1.0:
+
+    def keep() -> None:
+        if out is not None and rank() == 0:
+            checkpoints.save(out, identity, step, elapsed, parameters, average, method, history.records, _tensors(kept()))
+
+    with (
+        listening() as request,
+        tqdm(total=100, desc=label, unit="%", leave=False, disable=not progress or rank() > 0, bar_format=_BAR) as bar,
+    ):
+        while (spent := budget.progress(step, elapsed)) < 1.0 and not (asked and step % save_at == 0):
             factor = lr * rate((spent - prepared) / (1 - prepared))
             for group in method.param_groups:
                 group["lr"] = factor
-            try:
-                value, record = loss(step)
-            except NumericalError as error:
-                raise NumericalError(f"{label}, update {step}: {error}") from None
-            gradients = torch.autograd.grad(value, parameters, allow_unused=True)
-            _stop_before_harm(value, gradients, step, label)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
+            value, record = update(step)
             if clip is not None:
                 nn.utils.clip_grad_norm_(parameters, clip)
             method.step()
             if after_step is not None:
                 after_step(method)
             step += 1
-            with torch.no_grad():
-                decay = 0.5 ** (1 / max(1.0, half_life * step))
-                for mean, parameter in zip(average, parameters, strict=True):
-                    mean.lerp_(parameter, 1 - decay)
-            history.append({"step": step, "seconds": clock(), "lr": factor, "loss": float(value.detach()), **record})
-            if out is not None and clock() - saved > save_every and step % save_at == 0:
-                checkpoints.save(out, identity, step, clock(), parameters, average, method, history, _tensors(kept()))
-                saved = clock()
-            bar.update(round(100 * budget.progress(step, clock()), 1) - bar.n)
-            bar.set_postfix_str(f"update {step}, loss {float(value.detach()):.3g}")
-    for parameter in parameters:
-        parameter.grad = None
-    if out is not None:
-        checkpoints.save(out, identity, step, clock(), parameters, average, method, history, _tensors(kept()))
-    return average, history
+            _follow(average, parameters, 0.5 ** (1 / max(1.0, half_life * step)))
+            elapsed, asked = clock.agreed(request.made)
+            history.append({"step": step, "seconds": elapsed, "lr": factor, "loss": value, **record})
+            if elapsed - saved > save_every and step % save_at == 0:
+                try:
+                    keep()
+                except OSError as error:
+                    _log.warning("the checkpoint of update %d could not be written (%s); the one before is kept", step, error)
+                saved = elapsed
+            bar.update(round(100 * budget.progress(step, elapsed), 1) - bar.n)
+            bar.set_postfix_str(f"update {step}, loss {value:.3g}")
+    update.clear()
+    try:
+        keep()
+    except OSError as error:
+        raise InputError(
+            f"{label}: room for the last checkpoint is needed",
+            got=str(error),
+            why=f"update {step} is lost otherwise; the checkpoint before it is whole",
+            hint="room in that folder, and the same call again",
+        ) from error
+    if asked and budget.progress(step, elapsed) < 1.0:
+        raise Interrupted(step, out)
+    return average, history.records
 
 
 _BAR = "{desc} |{bar:24}| {percentage:3.0f}% {elapsed} elapsed, {remaining} left, {postfix}"
 
 
+def _follow(average: Sequence[Tensor], parameters: Sequence[nn.Parameter], decay: float) -> None:
+    """Average ← decay · average + (1 − decay) · parameters."""
+    with torch.no_grad():
+        for mean, parameter in zip(average, parameters, strict=True):
+            mean.lerp_(parameter, 1 - decay)
+
+
+def _same_start(step: int, out: Path | None) -> None:
+    """All ranks go on from the same checkpoint."""
+    if world() > 1:
+        steps = summed(torch.tensor([step if r == rank() else 0 for r in range(world())])).tolist()
+        if len(set(steps)) > 1:
+            raise InputError(
+                "one folder for all processes is needed",
+                got=f"checkpoints of updates {steps} in {out}, by rank",
+                why="they would go on from different weights",
+                hint="a file system that all of them share",
+            )
+
+
 def _tensors(memory: Any) -> dict[str, Tensor]:
     return memory.tensors() if isinstance(memory, Kept) else {}
-
-
-def _stop_before_harm(value: Tensor, gradients: Sequence[Tensor | None], step: int, label: str) -> None:
-    """Refuse an update that would write NaN or infinity into the weights."""
-    if not bool(torch.isfinite(value)):
-        raise NumericalError(f"{label}: loss is {float(value.detach())} at update {step}; weights untouched. Try a smaller lr.")
-    for index, gradient in enumerate(gradients):
-        if gradient is not None and not bool(torch.isfinite(gradient).all()):
-            raise NumericalError(
-                f"{label}: the gradient of tensor {index} is not finite at update {step}; weights untouched. Try clip=1.0."
-            )

@@ -14,6 +14,7 @@ from typing import final
 import attrs
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from pirf.data import Conditioned, Source
 from pirf.denoisers import Denoiser
@@ -22,7 +23,7 @@ from pirf.errors import InputError
 from pirf.noise import Noise
 from pirf.scaling import Colour
 from pirf.tensors import Condition, Field
-from pirf.training.checkpoints import fingerprint
+from pirf.training.checkpoints import fingerprint, names_of
 from pirf.training.loop import Budget, MakeOptimizer, Record, descend
 from pirf.training.muon import Muon
 from pirf.training.rates import Cosine, Rate
@@ -42,6 +43,11 @@ class Noised:
     """Where this update's draws are addressed."""
     condition: Condition | None = None
 
+    def __getitem__(self, rows: slice) -> Noised:
+        """Some of the samples."""
+        told = None if self.condition is None else {name: value[rows] for name, value in self.condition.items()}
+        return Noised(self.clean[rows], self.noisy[rows], self.sigma[rows], self.noise[self.noise.samples[rows]], told)
+
     @property
     def column(self) -> Tensor:
         """σ, shaped to multiply fields."""
@@ -55,6 +61,8 @@ class Matching:
 
     budget: Budget
     batch: int = 32
+    micro: int | None = attrs.field(default=None, repr=False)
+    """Rows per evaluation; what is learned does not depend on it, and a run may go on with another."""
     lr: float = 1e-2
     optimizer: MakeOptimizer = Muon
     rate: Rate = Cosine(warmup=0.02)
@@ -70,19 +78,31 @@ class Matching:
     levels: Callable[[Noise, Tensor], Tensor] | None = None
     """Another law of the levels: (noise, a tensor with dtype and device) → σ of every sample."""
 
-    def draw(self, model: Denoiser, source: Source, step: int) -> Noised:
-        """The batch of this update."""
-        fields = source.sample(self.batch, seed=self.seed, start=step * self.batch)
-        told = source.condition(self.batch, self.seed, step * self.batch) if isinstance(source, Conditioned) else {}
+    def draw(self, model: Denoiser, source: Source, step: int, rows: range | None = None) -> Noised:
+        """The batch of this update, or some rows of it."""
+        rows = range(self.batch) if rows is None else rows
+        start = step * self.batch + rows.start
+        fields = source.sample(len(rows), seed=self.seed, start=start)
+        told = source.condition(len(rows), self.seed, start) if isinstance(source, Conditioned) else {}
         clean = model.scaling.normalise(fields).to(model.like)
-        noise = Noise(self.seed).fold("pretrain", step)[range(self.batch)]
+        noise = Noise(self.seed).fold("pretrain", step)[rows]
         sigma = self._levels(noise.fold("level"), clean)
         seen = Noised(clean, clean, sigma, noise, {name: value.to(clean.device) for name, value in told.items()} or None)
         z = noise.fold("state").normal(model.shape, clean.dtype, clean.device)
         return attrs.evolve(seen, noisy=clean + seen.column * (z if self.colour is None else self.colour.colour(z)))
 
-    def estimate(self, model: Denoiser, seen: Noised) -> Field:
-        """D(x, σ, c), cast and with keyed dropout, of features and of conditions."""
+    def estimate(self, model: Denoiser, seen: Noised, at_once: int | None = None) -> Field:
+        """D(x, σ, c), cast and with keyed dropout, of features and of conditions.
+
+        Of more than ``at_once`` samples, so many together, each part made again in the backward pass.
+        """
+        size = at_once or len(seen.noisy)
+        if len(seen.noisy) <= size:
+            return self._estimate(model, seen)
+        parts = (seen[first : first + size] for first in range(0, len(seen.noisy), size))
+        return torch.cat([checkpoint(self._estimate, model, part, use_reentrant=False) for part in parts])
+
+    def _estimate(self, model: Denoiser, seen: Noised) -> Field:
         device = seen.clean.device
         cast = torch.autocast(device.type, dtype=self.precision) if self.precision is not None else contextlib.nullcontext()
         # Dropout draws from the global generator: it gets a keyed one for the time of the evaluation.
@@ -104,14 +124,15 @@ class Matching:
         self,
         denoiser: Denoiser,
         source: Source,
-        loss: Callable[[Denoiser, Noised], tuple[Tensor, Record]],
+        loss: Callable[[Denoiser, Noised, int], tuple[Tensor, Record]],
         *,
+        separable: bool = True,
         what: object = "",
         label: str = "pretraining",
         out: str | Path | None = None,
         progress: bool = True,
     ) -> Denoiser:
-        """Minimise ``loss(model, batch)`` on a copy of ``denoiser``; the averaged model comes back with its history.
+        """Minimise ``loss(model, batch, at_once)`` on a copy of ``denoiser``; the averaged model comes back with its history.
 
         ``what`` names the loss: with ``source`` and the settings it is the identity of a run that resumes from ``out``.
         """
@@ -136,7 +157,11 @@ class Matching:
         start = fingerprint(denoiser) if out is not None else ""
         average, history = descend(
             parameters,
-            lambda step: loss(model, self.draw(model, source, step)),
+            lambda step, rows, at_once: loss(model, self.draw(model, source, step, rows), at_once),
+            batch=self.batch,
+            micro=self.micro,
+            separable=separable,
+            names=names_of(model, parameters),
             budget=self.budget,
             lr=self.lr,
             optimizer=self.optimizer,

@@ -32,6 +32,7 @@ from pirf.denoisers import Denoiser
 from pirf.denoisers.paths import LinearPath
 from pirf.errors import InputError
 from pirf.noise import Noise
+from pirf.parallel import averaged, world
 from pirf.rewards import Reward
 from pirf.samplers import Sampler
 from pirf.tensors import Field
@@ -92,6 +93,7 @@ def pbfm(
     steps: int | None = None,
     seconds: float | None = None,
     batch: int = 32,
+    micro: int | None = None,
     lr: float = 1e-2,
     optimizer: MakeOptimizer = Muon,
     rate: Rate = Cosine(warmup=0.02),
@@ -121,6 +123,7 @@ def pbfm(
     matching = Matching(
         Budget(steps, seconds),
         batch=batch,
+        micro=micro,
         lr=lr,
         optimizer=optimizer,
         rate=rate,
@@ -132,30 +135,35 @@ def pbfm(
         levels=UniformTimes(sampler.levels[-2], sampler.levels[0]),
     )
 
-    def loss(model: Denoiser, seen: Noised) -> tuple[Tensor, Record]:
+    def loss(model: Denoiser, seen: Noised, at_once: int) -> tuple[Tensor, Record]:
         t = _PATH.time(seen.column)
-        found = matching.estimate(model, seen)
+        found = matching.estimate(model, seen, at_once)
         data = ((found - seen.clean) / t).square().mean()
-        rows = rows_of(model, told, _unrolled(matching, model, seen, found, unroll), seen.condition)
+        rows = rows_of(model, told, _unrolled(matching, model, seen, found, unroll, at_once), seen.condition)
         physics = ((1 - t.flatten()) ** power * rows.square().mean(1)).mean()
         parameters = model.tunable()
-        first = torch.autograd.grad(data, parameters, retain_graph=True, allow_unused=True)
-        merged = conflict_free(first, torch.autograd.grad(physics, parameters, allow_unused=True))
+        pair = (torch.autograd.grad(of, parameters, retain_graph=True, allow_unused=True) for of in (data, physics))
+        weight = len(seen.clean) * world() / batch  # the gradients of all ranks are merged, not the merged ones averaged
+        merged = conflict_free(*(averaged(gradients, weight) for gradients in pair))
         terms = {"data": float(data.detach()), "physics": float(physics.detach()), "cosine": merged.cosine}
         counts = {"evaluations": model.cost * unroll, "vjps": model.cost * (1 + unroll)}
         value = _differentiated(data.detach() + physics.detach(), merged.gradients, *parameters)
         return value, {"score": -float(rows.detach().square().mean()), **terms, **counts}
 
     what = ("pbfm", reward, unroll, power)
-    return coloured(matching.learn(network, source, loss, what=what, label="PBFM", out=out, progress=progress), colour)
+    return coloured(
+        matching.learn(network, source, loss, separable=False, what=what, label="PBFM", out=out, progress=progress), colour
+    )
 
 
-def _unrolled(matching: Matching, model: Denoiser, seen: Noised, estimate: Field, steps: int) -> Field:
+def _unrolled(
+    matching: Matching, model: Denoiser, seen: Noised, estimate: Field, steps: int, at_once: int | None = None
+) -> Field:
     """x̂0 after so many Euler steps from the noisy state, of which the first has its evaluation already."""
     start = _PATH.time(seen.sigma)
     for k in range(1, steps):
         seen = lowered(seen, estimate, _PATH.sigma(start * (1 - k / steps)), k)
-        estimate = matching.estimate(model, seen)
+        estimate = matching.estimate(model, seen, at_once)
     return estimate
 
 

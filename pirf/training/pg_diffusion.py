@@ -43,6 +43,7 @@ def pg_diffusion(
     steps: int | None = None,
     seconds: float | None = None,
     batch: int = 32,
+    micro: int | None = None,
     lr: float = 1e-2,
     optimizer: MakeOptimizer = Muon,
     rate: Rate = Cosine(warmup=0.02),
@@ -70,7 +71,7 @@ def pg_diffusion(
             hint="problem.reward",
         )
     budget = Budget(steps, seconds)
-    matching = Matching(budget, batch, lr, optimizer, rate, p_mean, p_std, sigma_data, half_life, clip, precision, seed)
+    matching = Matching(budget, batch, micro, lr, optimizer, rate, p_mean, p_std, sigma_data, half_life, clip, precision, seed)
     known = inputs_for(source.condition(256, seed=seed)) if isinstance(source, Conditioned) else {}
     told = {**known, NAME: FieldInput(source.shape[0])}
     if denoiser is None:
@@ -78,7 +79,7 @@ def pg_diffusion(
     if not isinstance(denoiser, UNet) or denoiser.told is None or NAME not in denoiser.told.inputs:
         denoiser = conditioned(denoiser, told, drop, seed)
 
-    def loss(model: Denoiser, seen: Noised) -> tuple[Tensor, Record]:
+    def loss(model: Denoiser, seen: Noised, at_once: int) -> tuple[Tensor, Record]:
         return matching.loss(matching.estimate(model, seen), seen), {"evaluations": model.cost, "vjps": model.cost}
 
     told_so = ResidualGradient(denoiser, reward)

@@ -46,6 +46,7 @@ def pidm(
     steps: int | None = None,
     seconds: float | None = None,
     batch: int = 32,
+    micro: int | None = None,
     lr: float = 1e-2,
     optimizer: MakeOptimizer = Muon,
     rate: Rate = Cosine(warmup=0.02),
@@ -75,10 +76,12 @@ def pidm(
         )
     budget = Budget(steps, seconds)
     network, colour = bare(denoiser)
-    matching = Matching(budget, batch, lr, optimizer, rate, p_mean, p_std, sigma_data, half_life, clip, precision, seed, colour)
+    matching = Matching(
+        budget, batch, micro, lr, optimizer, rate, p_mean, p_std, sigma_data, half_life, clip, precision, seed, colour
+    )
     last = sampler.levels[-2]
 
-    def loss(model: Denoiser, seen: Noised) -> tuple[Tensor, Record]:
+    def loss(model: Denoiser, seen: Noised, at_once: int) -> tuple[Tensor, Record]:
         found = matching.estimate(model, seen)
         data = matching.loss(found, seen)
         if estimate == "sample":

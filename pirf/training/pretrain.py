@@ -28,6 +28,7 @@ def pretrain(
     steps: int | None = None,
     seconds: float | None = None,
     batch: int = 32,
+    micro: int | None = None,
     lr: float = 1e-2,
     optimizer: MakeOptimizer = Muon,
     rate: Rate = Cosine(warmup=0.02),
@@ -52,14 +53,16 @@ def pretrain(
     if colour is None and isinstance(denoiser, Coloured):
         colour, denoiser = denoiser.colour, denoiser.inner
     budget = Budget(steps, seconds)
-    matching = Matching(budget, batch, lr, optimizer, rate, p_mean, p_std, sigma_data, half_life, clip, precision, seed, colour)
+    matching = Matching(
+        budget, batch, micro, lr, optimizer, rate, p_mean, p_std, sigma_data, half_life, clip, precision, seed, colour
+    )
     if denoiser is None:
         told = inputs_for(source.condition(256, seed=seed)) if isinstance(source, Conditioned) else {}
         denoiser = UNet(source.shape, source.scaling, sigma_data=sigma_data, seed=seed, conditions=told)
     if colour is not None:
         Coloured(denoiser, colour)  # refused now rather than after training
 
-    def loss(model: Denoiser, seen: Noised) -> tuple[Tensor, Record]:
+    def loss(model: Denoiser, seen: Noised, at_once: int) -> tuple[Tensor, Record]:
         return matching.loss(matching.estimate(model, seen), seen), {}
 
     model = matching.learn(denoiser, source, loss, out=out, progress=progress)

@@ -21,7 +21,7 @@ def vector():
 
 
 def bowl(parameters):
-    return lambda step: (sum((p**2).sum() * (1 + 0.1 * step) for p in parameters), {"note": float(step)})
+    return lambda step, *_: (sum((p**2).sum() * (1 + 0.1 * step) for p in parameters), {"note": float(step)})
 
 
 def test_it_is_adam():
@@ -69,7 +69,7 @@ def test_clipping_bounds_the_gradient_the_optimizer_sees():
         parameters, seen = vector()[:1], []
         run(
             parameters,
-            lambda step, p=parameters: ((p[0] * slope).sum(), {}),
+            lambda *_, p=parameters: ((p[0] * slope).sum(), {}),
             clip=clip,
             after_step=lambda _, p=parameters, s=seen: s.append(p[0].grad.clone()),
         )
@@ -80,7 +80,7 @@ def test_clipping_bounds_the_gradient_the_optimizer_sees():
 def test_what_is_not_a_number_stops_before_the_update(poison):
     parameters, kept = vector(), {}
 
-    def loss(step):
+    def loss(step, *_):
         kept["before"] = [p.detach().clone() for p in parameters]
         value = bowl(parameters)(step)[0]
         if step == 3:
@@ -101,7 +101,7 @@ def test_what_is_not_a_number_stops_before_the_update(poison):
 
 def test_a_tensor_without_gradient_stays():
     parameters = vector()
-    run(parameters, lambda step: ((parameters[0] ** 2).sum(), {}))
+    run(parameters, lambda step, *_: ((parameters[0] ** 2).sum(), {}))
     assert torch.equal(parameters[1], vector()[1])
 
 
@@ -132,4 +132,4 @@ def test_an_empty_budget_is_refused(bad):
 @pytest.mark.parametrize("lr", [0.0, -1.0, float("nan")])
 def test_a_learning_rate_that_learns_nothing_is_refused(lr):
     with pytest.raises(InputError, match="a positive learning rate is needed: got"):
-        run(vector(), lambda step: (torch.zeros(()), {}), lr=lr)
+        run(vector(), lambda step, *_: (torch.zeros(()), {}), lr=lr)

@@ -299,7 +299,7 @@ def test_a_residual_that_is_no_number_stops_before_the_update():
 
 
 def test_a_gradient_that_is_no_number_is_named_as_such():
-    with pytest.raises(NumericalError, match=r"PBFM: the gradient of tensor \d is not finite at update 0; weights untouched"):
+    with pytest.raises(NumericalError, match=r"PBFM: the gradient of one.weight is not finite at update 0; weights untouched"):
         call(Tiny(scaling=SCALING), Steep())
 
 

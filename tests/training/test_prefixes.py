@@ -107,3 +107,31 @@ def test_states_live_in_files_where_a_folder_is_given(tmp_path):
     for a, b in zip(here(chain.keyed(Noise(0)[[3, 0]]))[1].known, there(chain.keyed(Noise(0)[[3, 0]]))[1].known, strict=True):
         assert torch.equal(a, b)
     assert torch.equal(here.state.x, there.state.x)
+
+
+def test_files_of_the_same_pool_are_used_again_and_damaged_or_other_ones_are_not(tmp_path):
+    _, chain = setting(Multistep, 2, (1,))
+    noise = Noise(7).fold("pool")[range(5)]
+
+    def compute(identity="me"):
+        before = chain.tally.evaluations
+        found = Prefixes.compute(chain, 4, noise, batch=2, folder=tmp_path, identity=identity, progress=False)
+        return found, chain.tally.evaluations - before
+
+    made, cost = compute()
+    again, nothing = compute()
+    assert cost > 0
+    assert nothing == 0
+    assert torch.equal(made.state.x, again.state.x)
+    for one, other in zip((*made.state.memory, *made.state.known), (*again.state.memory, *again.state.known), strict=True):
+        assert torch.equal(one, other)
+    raw = tmp_path / "0.raw"
+    data = bytearray(raw.read_bytes())
+    data[11] ^= 1
+    raw.write_bytes(bytes(data))
+    repaired, spent = compute()
+    assert spent == cost
+    assert torch.equal(repaired.state.x, Prefixes.compute(chain, 4, noise, batch=2, progress=False).state.x)
+    assert compute("you")[1] == cost
+    (tmp_path / "manifest.json").write_text("{")
+    assert compute("you")[1] == cost
