@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit docs bench clean
+.PHONY: help demo test check unit docs bench soak clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ docs: $(READY)  ## build the documentation into docs/_build/html
 
 bench: $(READY)  ## the long comparison: 300 s of tuning, DPS at equal wall time (about half an hour)
 	$(BIN)/python benchmarks/poisson.py
+
+soak: $(READY)  ## break it on purpose: kills, damage, NaN, full disks, 100,000 updates (a quarter of an hour)
+	PIRF_SOAK=3000 OMP_NUM_THREADS=1 $(BIN)/pytest tests/soak tests/denoisers/test_pickles.py
 
 clean:  ## remove the virtual environment and everything built
 	rm -rf $(VENV) docs/_build docs/api/generated dist runs

@@ -24,7 +24,7 @@ from pirf.backprop import (
     Windows,
 )
 from pirf.calibration import Calibration
-from pirf.data import Conditional, Conditioned, Fields
+from pirf.data import Conditional, Conditioned, Fields, Stored
 from pirf.denoisers import (
     Bound,
     ClassifierFree,
@@ -79,7 +79,7 @@ from pirf.inference import branches, sample
 from pirf.noise import Noise
 from pirf.operators import Dirichlet, Neumann, Periodic
 from pirf.parallel import ranks
-from pirf.problems import Problem
+from pirf.problems import Problem, fits
 from pirf.reconstruction import Posterior, reconstruct
 from pirf.regularizers import Distillation, Regularizer, Together, WeightAnchor
 from pirf.rewards import (
@@ -117,7 +117,7 @@ from pirf.scaling import Colour, Scaling
 from pirf.schedules import EDM, Schedule
 from pirf.sweeps import sweep
 from pirf.tensors import Condition, Field, Residual, Score
-from pirf.training import Constant, Cosine, Muon, Rate, Tuning, finetune, pbfm, pg_diffusion, pidm, pretrain, tune
+from pirf.training import Constant, Cosine, Muon, Plan, Rate, Tuning, finetune, pbfm, pg_diffusion, pidm, plan, pretrain, tune
 from pirf.verify import Certificate, verify
 
 __version__ = "0.1.0"
@@ -198,6 +198,7 @@ __all__ = [
     "OneStep",
     "PDEReward",
     "Periodic",
+    "Plan",
     "Points",
     "Poisson",
     "PolicyGradient",
@@ -224,6 +225,7 @@ __all__ = [
     "SquaredExponential",
     "Stacked",
     "StochasticControl",
+    "Stored",
     "Sum",
     "Term",
     "Together",
@@ -247,6 +249,7 @@ __all__ = [
     "conditioned",
     "convert",
     "finetune",
+    "fits",
     "from_diffusers",
     "generate",
     "inputs_for",
@@ -259,6 +262,7 @@ __all__ = [
     "pbfm",
     "pg_diffusion",
     "pidm",
+    "plan",
     "presets",
     "pretrain",
     "problems",

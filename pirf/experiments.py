@@ -17,11 +17,11 @@ from rich.table import Table as RichTable
 from torch import Tensor
 
 from pirf.denoisers import Denoiser
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.inference import draw
 from pirf.metrics import Adherence, Fidelity, adherence, alarms, fidelity
 from pirf.plotting import curves, gallery, png, tradeoffs
-from pirf.problems import Problem
+from pirf.problems import Problem, fits
 from pirf.report import Page
 from pirf.samplers import Sampler
 from pirf.tensors import Field
@@ -194,6 +194,11 @@ def compare(
     The first row is truth itself through the model's float32.  The seed is far from training seeds by default: neither the
     noise nor the truth of the comparison has been seen.
     """
+    instance("a problem", problem, Problem, hint="pirf.problems.poisson(32)")
+    instance("a sampler", sampler, Sampler, hint="sampler=Heun(steps=20)")
+    instance("models by name, a dictionary,", models, Mapping, hint='{"base": base}')
+    for value in models.values():
+        instance("a model", value.model if isinstance(value, Entry) else value, Denoiser, hint='pirf.load("poisson-32")')
     if not models:
         raise InputError("at least one model is needed", got="none", why="there is nothing to compare", hint='{"base": base}')
     foreign = {k: e.shape for k, v in models.items() if (e := v.model if isinstance(v, Entry) else v).shape != problem.shape}
@@ -204,6 +209,8 @@ def compare(
             why=f"the table is about {problem!r}",
             hint="the problem that the models were trained on",
         )
+    for value in models.values():
+        fits(value.model if isinstance(value, Entry) else value, problem)
     truth, other = problem.sample(samples, seed=seed), problem.sample(samples, seed=seed + 1)
     unit = fidelity(other, truth, problem.quantities)
 

@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from pirf.data import Fields
+from pirf.data.hdf5 import chosen, field_names
+from pirf.data.shards import complete
 from pirf.errors import InputError
 
 __all__ = ["read"]
@@ -27,22 +29,22 @@ Array = NDArray[Any]
 def read(path: str | Path, channels: Sequence[str] | None = None, limit: int | None = None) -> Fields:
     """The fields of a file as a data set, its scaling fitted; ``channels`` are names in the file, in the order wanted.
 
-    ``limit`` reads the first samples only.  An ``.npy`` file (or a generated folder) has no names and stays on disk.
+    ``limit`` reads the first samples only.  An ``.npy`` file (or a generated folder) has no names.  All samples are looked at,
+    and memory has to hold them: what is larger is a :class:`~pirf.Stored`.
     """
     path = Path(path)
-    if path.is_dir():
-        path = path / "fields.npy"
     readers: Mapping[str, Callable[[Path, Sequence[str] | None, int | None], Array]] = {
         ".npy": _npy, ".npz": _npz, ".h5": _hdf5, ".hdf5": _hdf5, ".mat": _mat
     }  # fmt: skip
-    if path.suffix not in readers or not path.is_file():
-        raise InputError(
-            f"a file that ends in {', '.join(readers)} is needed",
-            got=f"{str(path)!r}" + ("" if path.exists() else ", which does not exist"),
-            why="the ending says how to read it",
-            hint="np.save('fields.npy', array) of shape (sample, channel, *grid)",
-        )
     try:
+        path = complete(path)
+        if path.suffix not in readers or not path.is_file():
+            raise InputError(
+                f"a file that ends in {', '.join(readers)} is needed",
+                got=f"{str(path)!r}" + ("" if path.exists() else ", which does not exist"),
+                why="the ending says how to read it",
+                hint="np.save('fields.npy', array) of shape (sample, channel, *grid)",
+            )
         array = readers[path.suffix](path, channels, limit)
     except InputError:
         raise
@@ -67,7 +69,7 @@ def _npy(path: Path, channels: Sequence[str] | None, limit: int | None) -> Array
 
 def _npz(path: Path, channels: Sequence[str] | None, limit: int | None) -> Array:
     with np.load(path) as archive:
-        return _stack({name: archive[name][:limit] for name in _chosen(path, channels, archive.files)}, path)
+        return _stack({name: archive[name][:limit] for name in chosen(path, channels, archive.files)}, path)
 
 
 def _hdf5(path: Path, channels: Sequence[str] | None, limit: int | None) -> Array:
@@ -78,9 +80,8 @@ def _hdf5(path: Path, channels: Sequence[str] | None, limit: int | None) -> Arra
         groups = [item["data"] for _, item in sorted(file.items()) if isinstance(item, h5py.Group) and "data" in item]
         if groups and channels is None:
             return _samples(groups[:limit], path)
-        # Coordinates and other vectors stand beside the fields; who asks for one by name gets it, or hears what it is.
-        fields = [name for name, item in arrays.items() if item.ndim >= 3]
-        names = _chosen(path, channels, fields or list(arrays), beside=list(arrays))
+        # Who asks for a vector beside the fields by name gets it, or hears what it is.
+        names = chosen(path, channels, field_names(arrays), beside=list(arrays))
         return _stack({name: np.asarray(arrays[name][:limit] if arrays[name].ndim else arrays[name]) for name in names}, path)
 
 
@@ -108,20 +109,7 @@ def _mat(path: Path, channels: Sequence[str] | None, limit: int | None) -> Array
         with h5py.File(path, "r") as file:
             content = {name: item[()].T for name, item in file.items() if isinstance(item, h5py.Dataset)}
     names = [name for name, item in content.items() if isinstance(item, np.ndarray) and item.ndim >= 3]
-    return _stack({name: content[name][:limit] for name in _chosen(path, channels, names)}, path)
-
-
-def _chosen(path: Path, channels: Sequence[str] | None, present: Sequence[str], beside: Sequence[str] = ()) -> list[str]:
-    chosen = list(present) if channels is None else list(channels)
-    missing = [name for name in chosen if name not in (*present, *beside)]
-    if missing or not chosen:
-        raise InputError(
-            f"channels among {', '.join(present) or 'nothing'} are needed from {path.name}",
-            got=", ".join(missing) or "none",
-            why="the file holds no such field",
-            hint="channels=('a', 'u') in the order that your reward reads",
-        )
-    return chosen
+    return _stack({name: content[name][:limit] for name in chosen(path, channels, names)}, path)
 
 
 def _stack(arrays: Mapping[str, Array], path: Path) -> Array:

@@ -14,7 +14,7 @@ from typing import Literal, cast
 import numpy as np
 from tqdm.auto import tqdm
 
-from pirf.errors import InputError
+from pirf.errors import InputError, instance, whole
 from pirf.parallel import meet, rank, world
 from pirf.problems import Problem
 
@@ -40,10 +40,12 @@ def generate(
     """
     from joblib import Parallel, delayed
 
-    if count < 1 or chunk < 1:
+    instance("a problem", problem, Problem, hint="pirf.problems.poisson(32)")
+    whole("count=10_000, workers=-1", count=count, chunk=chunk, seed=seed, workers=workers)
+    if count < 1 or chunk < 1 or workers == 0:
         raise InputError(
             "at least one sample in chunks of at least one is needed",
-            got=f"count={count}, chunk={chunk}",
+            got=f"count={count}, chunk={chunk}, workers={workers}",
             why="there would be nothing to write",
             hint="count=10_000",
         )

@@ -3,7 +3,7 @@ r"""Samples in physical units: ``sample(model, sampler, count, seed, start)``; s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import final
 
 import attrs
@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pirf.denoisers import Denoiser
-from pirf.errors import InputError
+from pirf.errors import InputError, instance, whole
 from pirf.noise import Noise
 from pirf.parallel import gathered, rank, share, world
 from pirf.samplers import Chain, Sampler, State
@@ -44,6 +44,8 @@ def draw(
     progress: bool = False,
 ) -> Samples:
     """Sample and measure.  ``condition`` holds one entry per sample.  Ranks share the samples, and all of them get all."""
+    whole("sample(model, sampler, 64, seed=0)", count=count, batch=batch, start=start, seed=seed)
+    instance("conditions by name", condition, (Mapping, type(None)), hint='condition={"nu": values}')
     if count < 1 or batch < 1 or start < 0:
         raise InputError(
             "a positive count and batch and a non-negative start are needed",
@@ -74,10 +76,10 @@ def draw(
             fields.append(chain.physical(chain.run(chain.initial()).x))
             evaluations += chain.tally.evaluations * len(indices)
             vjps += chain.tally.vjps * len(indices)
-        whole, spent = torch.cat(fields), time.perf_counter() - began
+        found, spent = torch.cat(fields), time.perf_counter() - began
     if count >= world():
-        whole = gathered(whole)
-    return Samples(whole, evaluations / len(mine), vjps / len(mine), spent / count)
+        found = gathered(found)
+    return Samples(found, evaluations / len(mine), vjps / len(mine), spent / count)
 
 
 def sample(

@@ -161,6 +161,7 @@ def write_card(
     table = compare(problem, {"base": model}, sampler=sampler, samples=samples, progress=False)
     model.card = {
         "problem": repr(problem),
+        "fields": dict(problem.facts),
         "stages": [{k: getattr(v, "__name__", str(v)) for k, v in stage.items()} for stage in recipe],
         "updates": [len(history) for history in histories],
         "seconds": [round(history[-1]["seconds"]) for history in histories],

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from pirf.calibration import Calibration, calibration
 from pirf.denoisers import Denoiser
-from pirf.errors import InputError, NumericalError
+from pirf.errors import InputError, NumericalError, instance, numbers
 from pirf.guidance import Guidance, PseudoinverseGuidance
 from pirf.guidance.base import fitting
 from pirf.inference import draw
 from pirf.plotting import reconstruction
+from pirf.problems import fits
 from pirf.rewards import Functional, Observation, Points, ResidualReward, Reward, Stacked
 from pirf.samplers import Heun, Sampler
 from pirf.tensors import Condition, Field, Residual
@@ -161,6 +162,10 @@ def reconstruct(
     ``functools.partial`` makes of it.  ``condition`` holds one entry, the same for all samples.  Sample i depends on (seed, i)
     alone.
     """
+    instance("a sampler", sampler, Sampler, hint="sampler=Heun(steps=20)")
+    if reward is not None:
+        instance("a reward as the equation", reward, Reward, hint="reconstruct(denoiser, observation, problem.reward)")
+        fits(denoiser, reward)
     if isinstance(denoiser, Guidance):
         raise InputError(
             "a prior without guidance is needed",
@@ -176,7 +181,7 @@ def reconstruct(
             why="reconstruct asks it for its own denoiser and observation",
             hint=f"guidance={name if hasattr(guidance, 'posterior') else 'DPS'}.posterior",
         )
-    if samples < 1:
+    if not isinstance(samples, int) or samples < 1:
         raise InputError("a sample or more is needed", got=samples, why="an ensemble is drawn", hint="samples=16")
     guided = guidance(denoiser, fitting(denoiser, observation), reward)
     told = None if condition is None else {name: _alike(name, value, samples) for name, value in condition.items()}
@@ -214,6 +219,7 @@ def _alike(name: str, value: Tensor, samples: int) -> Tensor:
 
 def _one(truth: Tensor, observation: Observation) -> Whole:
     """One field, which may come as a batch of one."""
+    instance("a tensor of truth", truth, Tensor, hint="torch.from_numpy(truth)")
     shape = observation.operator.shape
     if tuple(truth.shape) not in (shape, (1, *shape)):
         raise InputError(
@@ -226,5 +232,6 @@ def _one(truth: Tensor, observation: Observation) -> Whole:
 
 
 def _probability(name: str, value: float) -> None:
+    numbers(f"{name}=0.9", **{name: value})
     if not 0 <= value <= 1:
         raise InputError(f"a {name} between 0 and 1 is needed", got=value, why="it is a probability", hint=f"{name}=0.9")

@@ -20,7 +20,7 @@ from torch import nn
 
 from pirf.backprop.base import GradientStrategy, Loss
 from pirf.denoisers import Denoiser
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.noise import Noise
 from pirf.rewards import Reward
 from pirf.samplers import Chain
@@ -33,11 +33,15 @@ __all__ = ["LayerTruncated"]
 class LayerTruncated(GradientStrategy):
     """Any strategy, on the last ``stages`` stages: ``LayerTruncated(LastSteps(2), stages=1)``."""
 
-    inner: GradientStrategy
+    inner: GradientStrategy = attrs.field()
     stages: int = attrs.field(default=1, validator=attrs.validators.ge(1))
     state_path: Literal["exact", "preconditioner"] = attrs.field(
         default="exact", validator=attrs.validators.in_(("exact", "preconditioner"))
     )
+
+    @inner.validator
+    def _strategy(self, _: object, inner: object) -> None:
+        instance("a strategy to truncate", inner, GradientStrategy, hint="LayerTruncated(LastSteps(2), stages=1)")
 
     @property
     def period(self) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, final
 import torch
 from torch import Tensor, nn
 
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.scaling import Scaling
 from pirf.tensors import Condition, Field, Level
 
@@ -113,6 +113,7 @@ class Wrapped(Denoiser):
     """A denoiser around another one, which is asked for all that is not said here."""
 
     def __init__(self, inner: Denoiser) -> None:
+        instance("a denoiser to wrap", inner, Denoiser, hint='pirf.load("poisson-32")')
         super().__init__(inner.shape, inner.scaling)
         self.inner = inner
         # One wrapper for each network of a step, always the same: a multistep memory is void when the network changes.

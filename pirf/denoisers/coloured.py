@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from pirf.denoisers.base import Denoiser, Wrapped
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.operators.constants import constant
 from pirf.operators.transforms import cosine_matrix
 from pirf.scaling import Colour
@@ -207,6 +207,7 @@ class Coloured(Wrapped):
 
     def __init__(self, inner: Denoiser, colour: Colour) -> None:
         super().__init__(inner)
+        instance("a colour", colour, Colour, hint="Matern(length=0.1)")
         if inner.scaling.colour is not None:
             raise InputError(
                 "a model without a colour is needed",

@@ -19,10 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from pirf.denoisers.base import Denoiser, Wrapped
+from pirf.denoisers.dropout import lost
 from pirf.errors import InputError
 from pirf.tensors import Condition, Field, Level, digest
 
 __all__ = ["Bound", "FieldInput", "Input", "ScalarInput", "Told", "inputs_for"]
+
+
+_CONDITIONS = -1
+"""The number of the layer that drops them: those of the network count from 0."""
 
 
 @final
@@ -117,7 +122,9 @@ class Told(nn.Module):
         told = self._standardised(condition, x)
         kept = torch.ones(len(x), dtype=x.dtype, device=x.device)
         if self.training and self.drop:
-            kept = (torch.rand(len(x)) >= self.drop).to(kept)  # drawn on the CPU: the same samples on every device
+            # Drawn on the CPU: the same samples on every device.
+            forgotten = lost((len(x),), self.drop, _CONDITIONS, torch.device("cpu"))
+            kept = (torch.rand(len(x)) >= self.drop if forgotten is None else ~forgotten).to(kept)
         row, plane = None, None
         if self.numbers is not None:
             numbers = torch.stack([v for name, v in told.items() if isinstance(self.inputs[name], ScalarInput)], 1)

@@ -20,10 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from pirf.denoisers import paths
 from pirf.denoisers.checkpoints import Record, printable, read_checkpoint
 from pirf.denoisers.edm_import import edm_unet
-from pirf.denoisers.paths import DiscreteVP
-from pirf.denoisers.prediction import Clean, Epsilon, Prediction, Target, V
+from pirf.denoisers.prediction import Clean, Epsilon, Prediction, Target, V, Velocity
 from pirf.denoisers.storage import save
 from pirf.errors import InputError
 from pirf.scaling import Scaling
@@ -70,6 +70,7 @@ def convert(
     model.card = {
         "from": {"file": path.name, "sha256": digest, "entry": entry, "class": network.kind, "code_sha256": network.code},
         "channels": list(channels),
+        **({"fields": {"channels": list(channels)}} if channels else {}),
         "ignored": dict.fromkeys(ignored, "a map of training's augmentations, which an evaluation does not have"),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
@@ -92,7 +93,7 @@ def _network(content: Any, path: Path) -> tuple[str, Record]:
 
 
 def from_diffusers(folder: str | Path, scaling: Scaling | None = None) -> Prediction:
-    """A ``UNet2DModel`` of diffusers with the noise it was trained under; ``diffusers`` must be installed.
+    """A ``UNet2DModel`` of diffusers with the noise it was trained under, DDPM's or a flow's; ``diffusers`` must be installed.
 
     The folder holds ``config.json`` and ``diffusion_pytorch_model.safetensors``, and ``scheduler_config.json`` in it or in
     ``scheduler`` beside it.  Nothing is fetched, and no pickle is read.
@@ -113,9 +114,9 @@ def from_diffusers(folder: str | Path, scaling: Scaling | None = None) -> Predic
         )
     beside = folder.parent / "scheduler" / "scheduler_config.json"
     scheduler = _json(beside if beside.is_file() else folder / "scheduler_config.json")
-    path, target = _noise(scheduler, folder)
+    path, target, time_scale = _noise(scheduler, folder)
     network = _unet2d(folder, config)
-    return Prediction(network.eval(), [int(n or 0) for n in shape], path, target, scaling)
+    return Prediction(network.eval(), [int(n or 0) for n in shape], path, target, scaling, time_scale=time_scale)
 
 
 def _unet2d(folder: Path, config: Mapping[str, Any]) -> nn.Module:
@@ -137,26 +138,42 @@ def _unet2d(folder: Path, config: Mapping[str, Any]) -> nn.Module:
     return network
 
 
-def _noise(config: Mapping[str, Any], folder: Path) -> tuple[DiscreteVP, Target]:
-    """What the scheduler's settings say of the training: its steps, and what is predicted."""
-    targets = {"epsilon": Epsilon(), "v_prediction": V(), "sample": Clean()}
-    kind, law = config.get("prediction_type", "epsilon"), config.get("beta_schedule", "linear")
-    steps, first, last = config.get("num_train_timesteps", 1000), config.get("beta_start", 1e-4), config.get("beta_end", 0.02)
-    if kind not in targets or type(steps) is not int or not 1 < steps <= 100_000:
+def _noise(config: Mapping[str, Any], folder: Path) -> tuple[paths.Path, Target, float]:
+    """What the scheduler's settings say of the training: its path, what is predicted, and the unit of time."""
+    kind, steps = config.get("prediction_type", "epsilon"), config.get("num_train_timesteps", 1000)
+    flow = str(config.get("_class_name")).startswith("FlowMatch")
+    targets = {"flow": Velocity()} if flow else {"epsilon": Epsilon(), "v_prediction": V(), "sample": Clean()}
+    target = targets.get("flow" if flow else kind)
+    if target is None or type(steps) is not int or not 1 < steps <= 100_000:
         raise _no_folder(folder, f"prediction_type={kind!r} in {steps!r} steps", "no target and path stand for it")
+    for setting, usual in (("invert_sigmas", False), ("timestep_type", "discrete")):
+        if (found := config.get(setting, usual)) != usual:
+            raise _no_folder(folder, f"{setting}={found!r}", "the network was told the time in another way")
+    if flow:  # its shift says which levels a sampler visits, not what the network is
+        return paths.LinearPath(), target, float(steps)
     if config.get("rescale_betas_zero_snr"):
         raise _no_folder(folder, "rescale_betas_zero_snr", "its last step holds no signal, and so has no level that is finite")
-    if (betas := config.get("trained_betas")) is None:
-        if law == "linear":
-            betas = torch.linspace(first, last, steps, dtype=torch.float64)
-        elif law == "scaled_linear":
-            betas = torch.linspace(math.sqrt(first), math.sqrt(last), steps, dtype=torch.float64) ** 2
-        elif law == "squaredcos_cap_v2":
-            kept = [math.cos((i / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(steps + 1)]
-            betas = [min(1 - after / before, 0.999) for before, after in pairwise(kept)]
-        else:
-            raise _no_folder(folder, f"beta_schedule={law!r}", "only linear, scaled_linear and squaredcos_cap_v2 are known")
-    return DiscreteVP.from_betas(betas), targets[kind]
+    try:
+        return paths.DiscreteVP.from_betas(_betas(config, steps, folder)), target, 1.0
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise _no_folder(folder, "betas that are no numbers", " ".join(str(error).split())[:160]) from error
+
+
+def _betas(config: Mapping[str, Any], steps: int, folder: Path) -> Any:
+    """1 − ᾱ_t/ᾱ_{t−1} of every step."""
+    law, first, last = config.get("beta_schedule"), config.get("beta_start", 1e-4), config.get("beta_end", 0.02)
+    if (given := config.get("trained_betas")) is not None:
+        return given
+    if law == "linear":
+        return torch.linspace(first, last, steps, dtype=torch.float64)
+    if law == "scaled_linear":
+        return torch.linspace(math.sqrt(first), math.sqrt(last), steps, dtype=torch.float64) ** 2
+    if law == "squaredcos_cap_v2":
+        kept = [math.cos((i / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(steps + 1)]
+        return [min(1 - after / before, 0.999) for before, after in pairwise(kept)]
+    raise _no_folder(folder, f"beta_schedule={law!r}", "only linear, scaled_linear and squaredcos_cap_v2 are known")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import nn
 
 from pirf.denoisers.base import Denoiser, Staged
 from pirf.denoisers.tails import tail_of
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.tensors import Condition, Field, Level
 
 __all__ = ["Handover"]
@@ -53,6 +53,8 @@ class Handover(Denoiser):
         stages: int | None = None,
         levels: Sequence[float] | None = None,
     ) -> None:
+        for network in (base, tuned):
+            instance("a denoiser on either side", network, Denoiser, hint="Handover.split(base, below=sampler.before_last(1))")
         super().__init__(base.shape, base.scaling)
         if tuned.shape != base.shape or tuned.scaling != base.scaling or not below > 0:
             raise InputError(

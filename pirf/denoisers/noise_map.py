@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pirf.denoisers.base import Denoiser
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.tensors import Condition, Field, Level
 
 __all__ = ["NoiseMap"]
@@ -25,6 +25,7 @@ class NoiseMap(Denoiser):
     """``base`` with a map of the initial noise, ``width`` channels wide, which is all that fine-tuning may touch."""
 
     def __init__(self, base: Denoiser, width: int = 16) -> None:
+        instance("a denoiser as the base", base, Denoiser, hint='NoiseMap(pirf.load("poisson-32"))')
         super().__init__(base.shape, base.scaling)
         if width < 1:
             raise InputError(

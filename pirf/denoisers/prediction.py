@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from pirf.denoisers.base import Denoiser
 from pirf.denoisers.paths import Path, Point
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.scaling import Scaling
 from pirf.tensors import Condition, Field, Level
 
@@ -126,6 +126,7 @@ class Prediction(Denoiser):
         call: Call = plain,
     ) -> None:
         super().__init__(shape, scaling)
+        instance("a network", network, nn.Module, hint="Prediction(network.eval(), shape, LinearPath(), Velocity())")
         if not (math.isfinite(time_scale) and time_scale > 0):
             raise InputError(
                 "a positive time_scale is needed",

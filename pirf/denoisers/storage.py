@@ -1,31 +1,34 @@
 r"""Models on disk: ``weights.safetensors`` beside ``card.json``.  Nothing that is read can execute anything.
 
-The card says how to build the network, in which units it works, and how it was trained.  ``load`` takes a folder, or the
-name of a model that comes with the package.
+The card says how to build the network (:mod:`pirf.denoisers.architecture`), in which units it works, which fields it makes
+(:mod:`pirf.denoisers.cards`), and how it was trained.  ``load`` takes a folder, or the name of a model that comes with the
+package.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from pirf.denoisers import coloured
+from pirf.denoisers.architecture import Supplied, Unfit, build, describe
 from pirf.denoisers.base import Denoiser, Staged
+from pirf.denoisers.cards import Described, fields_of, fit
 from pirf.denoisers.classifier_free import ClassifierFree
 from pirf.denoisers.coloured import Coloured
-from pirf.denoisers.conditions import described, read
 from pirf.denoisers.handover import Handover
 from pirf.denoisers.low_rank import merged
 from pirf.denoisers.noise_map import NoiseMap
-from pirf.denoisers.unet import UNet
-from pirf.errors import InputError
-from pirf.scaling import Scaling
+from pirf.denoisers.prediction import Call
+from pirf.denoisers.residual_gradient import ResidualGradient
+from pirf.errors import InputError, instance
+from pirf.tensors import Condition, Field, Score
 
 __all__ = ["load", "save", "shipped"]
 
@@ -39,31 +42,58 @@ def shipped() -> tuple[str, ...]:
 
 
 def save(model: Denoiser, folder: str | Path) -> Path:
-    """Write weights and card into ``folder``; low-rank changes are merged into the weights that are written."""
+    """Write weights and card into ``folder``; low-rank changes are merged into the weights that are written.
+
+    Of a network of another library the weights are written, and of a reward its name: both are given to :func:`load` again.
+    """
+    instance("a denoiser", model, Denoiser, hint='save(model, "models/mine")')
     model, folder = merged(model), Path(folder)
+    inside = {"fields": fields[0]} if (fields := fields_of(model)) else {}
+    card = {
+        "format": FORMAT,
+        "architecture": describe(model),
+        "facts": {**inside, **model.card},
+        "history": _thinned(model.history),
+    }
+    weights = _separate(_stored(model))
     folder.mkdir(parents=True, exist_ok=True)
-    card = {"format": FORMAT, "architecture": _describe(model), "facts": model.card, "history": _thinned(model.history)}
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in _stored(model).items()},
-        folder / "weights.safetensors",
-    )
+    save_file(weights, folder / "weights.safetensors")
     (folder / "card.json").write_text(json.dumps(card, indent=1))
     return folder
 
 
-def load(name: str | Path) -> Denoiser:
-    """The model in a folder, or one of :func:`shipped`, in evaluation mode on the CPU."""
+def load(
+    name: str | Path,
+    problem: Described | None = None,
+    *,
+    network: nn.Module | None = None,
+    call: Call | None = None,
+    reward: Callable[[Field, Condition | None], Score] | None = None,
+    device: torch.device | str = "cpu",
+) -> Denoiser:
+    """The model in a folder, or one of :func:`shipped`, in evaluation mode, in the precision in which it was saved.
+
+    With a ``problem``, a model whose card says that it was trained on other fields is refused.  ``network``, ``call`` and
+    ``reward`` are the code that no card holds: a copy of the network is filled with the saved weights.
+    """
+    instance("a name or a folder", name, (str, Path), hint='load("poisson-32")')
     folder = Path(name) if (Path(name) / "card.json").exists() else _MODELS / str(name)
+    if network is not None:
+        instance("a network", network, nn.Module, hint="load(folder, network=Network())")
+    supplied = Supplied(network, call, reward)
     try:
         card = json.loads((folder / "card.json").read_text())
         if card["format"] != FORMAT:
             raise ValueError(f"the format is {card['format']!r}, not {FORMAT!r}")
-        model = _build(card["architecture"])
+        architecture, facts, history = card["architecture"], card["facts"], card["history"]
+        supplied.check(architecture)
         weights = load_file(folder / "weights.safetensors")
-        if missing := weights.keys() ^ _stored(model).keys():
-            raise ValueError(f"weights and card differ in {', '.join(sorted(missing))}")
-        model.load_state_dict(weights, strict=False)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        model = build(architecture, supplied)
+        model.card, model.history = facts, history
+        _fill(model, weights, network)
+    except Unfit:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             "a model folder with card.json and weights.safetensors is needed",
@@ -71,11 +101,51 @@ def load(name: str | Path) -> Denoiser:
             why=reason,
             hint=f"one of the shipped models ({', '.join(shipped()) or 'none'}), or a folder written by pirf.save",
         ) from error
-    model.card, model.history = card["facts"], card["history"]
-    return model.eval()
+    if problem is not None:
+        fit(model, problem.facts)
+    return model.to(device).eval()
 
 
-_HANDOVER = ("below", "channels", "reads", "floor", "stages", "levels")
+def _fill(model: Denoiser, weights: Mapping[str, Tensor], network: nn.Module | None) -> None:
+    """The weights into the model, which takes their precision; refused where names or shapes differ."""
+    expected = _stored(model)
+    wrong = sorted(n for n in weights.keys() | expected.keys() if _shape(weights.get(n)) != _shape(expected.get(n)))
+    if wrong:
+        found = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        if network is None:
+            raise ValueError(f"weights and card differ in {found}")
+        raise Unfit(
+            "a network with the weights that were saved is needed",
+            got=f"{type(network).__name__}, which differs in {found}",
+            why="each of them has its name and its shape",
+            hint="the network's class with the options that it had",
+        )
+    precisions = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
+    if len(precisions) == 1:
+        model.to(precisions.pop())
+    model.load_state_dict(weights, strict=False)
+
+
+def _shape(tensor: Tensor | None) -> torch.Size | None:
+    return None if tensor is None else tensor.shape
+
+
+def _separate(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Every tensor on the CPU in memory of its own, as the format wants them: tied weights are written twice."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in weights.items():
+        if not isinstance(value, Tensor):
+            raise InputError(
+                "a network whose state is tensors is needed for saving",
+                got=f"{name}, a {type(value).__name__}",
+                why="safetensors hold nothing else",
+                hint="saving its state_dict yourself",
+            )
+        tensor = value.detach().cpu().contiguous()
+        found[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in seen else tensor
+        seen.add(tensor.untyped_storage().data_ptr())
+    return found
 
 
 def _stored(model: Denoiser) -> dict[str, Tensor]:
@@ -88,65 +158,12 @@ def _shared(model: Denoiser) -> set[str]:
     """Names of weights that stand under another name as well."""
     if isinstance(model, NoiseMap):
         return {f"base.{name}" for name in _shared(model.base)}
-    if isinstance(model, ClassifierFree | Coloured):
+    if isinstance(model, ClassifierFree | Coloured | ResidualGradient):
         return {f"inner.{name}" for name in _shared(model.inner)}
     if isinstance(model, Handover) and model.stages is not None and isinstance(model.tuned, Staged):
         own = {id(p) for p in model.tuned.end_parameters(model.stages)}
         return {f"tuned.{name}" for name, p in model.tuned.named_parameters() if id(p) not in own}
     return set()
-
-
-def _describe(model: Denoiser) -> dict[str, Any]:
-    units = {
-        "shape": model.shape,
-        "shift": model.scaling.shift,
-        "scale": model.scaling.scale,
-        **coloured.described(model.scaling.colour),
-    }
-    if isinstance(model, UNet):
-        config = model.config
-        if model.told is not None:
-            config = {**config, "conditions": described(model.told.inputs)}
-        return {"kind": "UNet", **units, "config": config}
-    if isinstance(model, Handover):
-        parts = {"base": _describe(model.base), "tuned": _describe(model.tuned)}
-        return {"kind": "Handover", **parts, **{name: getattr(model, name) for name in _HANDOVER}}
-    if isinstance(model, NoiseMap):
-        return {"kind": "NoiseMap", "base": _describe(model.base), "width": model.width}
-    if isinstance(model, ClassifierFree):
-        return {"kind": "ClassifierFree", "inner": _describe(model.inner), "weight": model.weight}
-    if isinstance(model, Coloured):
-        return {"kind": "Coloured", "inner": _describe(model.inner), **coloured.described(model.colour)}
-    raise InputError(
-        "a model of the package is needed for saving",
-        got=type(model).__name__,
-        why="its card could not say how to build it",
-        hint="saving its state_dict yourself, or the denoiser inside it",
-    )
-
-
-def _build(architecture: Mapping[str, Any]) -> Denoiser:
-    if architecture["kind"] == "UNet":
-        config = architecture["config"]
-        if "conditions" in config:
-            config = {**config, "conditions": read(config["conditions"])}
-        scaling = Scaling(architecture["shift"], architecture["scale"], coloured.read(architecture))
-        return UNet(architecture["shape"], scaling, **config)
-    if architecture["kind"] == "Handover":
-        options = {name: architecture[name] for name in _HANDOVER if name in architecture}
-        base = _build(architecture["base"])
-        if options.get("stages") is None:
-            return Handover(base, _build(architecture["tuned"]), **options)
-        handover = Handover.split(base, **{k: v for k, v in options.items() if k != "levels"})
-        handover.levels = None if options["levels"] is None else tuple(options["levels"])
-        return handover
-    if architecture["kind"] == "NoiseMap":
-        return NoiseMap(_build(architecture["base"]), architecture["width"])
-    if architecture["kind"] == "ClassifierFree":
-        return ClassifierFree(_build(architecture["inner"]), architecture["weight"])
-    if architecture["kind"] == "Coloured" and (colour := coloured.read(architecture)) is not None:
-        return Coloured(_build(architecture["inner"]), colour)
-    raise ValueError(f"unknown kind {architecture['kind']!r}")
 
 
 def _thinned(history: list[dict[str, float]], most: int = 200) -> list[dict[str, float]]:

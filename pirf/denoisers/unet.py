@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from pirf.denoisers.base import Denoiser, lay_out
 from pirf.denoisers.conditions import Input, Told
+from pirf.denoisers.dropout import KeyedDropout, number
 from pirf.denoisers.edm import Preconditioned
 from pirf.errors import InputError
 from pirf.scaling import Scaling
@@ -125,7 +126,7 @@ class _Block(nn.Module):
         self.affine = _init(nn.Linear(embedding, outputs))
         self.resample = _Resample(direction)
         self.skip = _conv(inputs, outputs, 1) if direction or inputs != outputs else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = KeyedDropout(dropout)
         self.attention = _Attention(outputs) if attention else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor, told: Tensor | None = None) -> Tensor:
@@ -271,6 +272,7 @@ class UNet(Preconditioned):
                 current = widths[level]
             self.up.append(stage)
         self.out_norm, self.out = _norm(current, norm), _conv(current, fields, 3, gain=1e-5)
+        number(self)
         self._entry = [2, *[1] * (len(widths) - 1)]  # blocks of each decoder stage that take no skip
 
     def _tell(self, conditions: Mapping[str, Input], drop: float) -> None:

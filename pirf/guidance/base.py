@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import final
 
 import attrs
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pirf.denoisers import Denoiser
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.guidance.weights import Weight, weigh, zero_or_more
 from pirf.noise import Noise
 from pirf.rewards import Observation, ResidualReward, Reward
@@ -63,7 +64,8 @@ class Term:
 
     @active.validator
     def _share(self, _: object, active: object) -> None:
-        if not (isinstance(active, Sequence) and len(active) == 2 and 0 <= active[0] <= active[1] <= 1):
+        numbers = isinstance(active, Sequence) and all(isinstance(share, Real) for share in active)
+        if not (numbers and isinstance(active, Sequence) and len(active) == 2 and 0 <= active[0] <= active[1] <= 1):
             raise InputError(
                 "the share of the steps in which a term acts, (from, to) between 0 and 1, is needed",
                 got=f"active={active}",
@@ -121,6 +123,7 @@ class Guidance(Denoiser):
     """A denoiser with guidance around it.  Default: changes nothing."""
 
     def __init__(self, denoiser: Denoiser) -> None:
+        instance("a denoiser to guide", denoiser, Denoiser, hint='pirf.load("poisson-32")')
         super().__init__(denoiser.shape, denoiser.scaling)
         if isinstance(denoiser, Guidance):
             raise InputError(
@@ -162,6 +165,7 @@ class Guidance(Denoiser):
 
 def fitting(denoiser: Denoiser, observation: Observation) -> Observation:
     """The observation, if it measures what the denoiser makes."""
+    instance("a denoiser", denoiser, Denoiser, hint='pirf.load("poisson-32")')
     if not isinstance(observation, Observation) or observation.operator.shape != denoiser.shape:
         raise InputError(
             f"an observation of fields of shape {denoiser.shape} is needed",

@@ -15,7 +15,7 @@ from typing import final
 import torch
 
 from pirf.denoisers import Denoiser
-from pirf.errors import InputError
+from pirf.errors import InputError, numbers
 from pirf.guidance.base import Guidance, fitting
 from pirf.noise import Noise
 from pirf.rewards import Observation, Reward
@@ -54,6 +54,8 @@ class CoCoGen(Guidance):
                 why="their gradients move the state",
                 hint="CoCoGen(base, problem.reward)",
             )
+        options = {"step": step, "post": post, "last": last, "corrections": corrections, "post_step": post_step}
+        numbers("CoCoGen(base, reward, step=2e-3, post=10)", **options)
         if not (step > 0 and post_step > 0 and min(post, last, corrections) >= 0):
             raise InputError(
                 "positive steps, and counts of 0 or more, are needed",

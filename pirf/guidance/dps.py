@@ -23,7 +23,7 @@ import attrs
 import torch
 
 from pirf.denoisers import Denoiser
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.guidance.base import Guidance, Term, fitting
 from pirf.guidance.weights import Below, Fading
 from pirf.noise import Noise
@@ -85,6 +85,7 @@ class DPS(Guidance):
         The weights of the paper, which have units and differ by problem, are those of ``relative=False``.
         """
         fitting(denoiser, observation)
+        instance("a number as observed=", observed, (int, float), hint="DPS(denoiser, [Term(observation, Below(1.0))])")
         terms = [
             Term(observation, observed, (0.0, 0.8), relative=relative),
             Term(observation, 0.1 * observed, (0.8, 1.0), relative=relative),

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from pirf.denoisers import Denoiser
-from pirf.errors import InputError, NumericalError
+from pirf.errors import InputError, NumericalError, numbers
 from pirf.guidance.base import fitting
 from pirf.guidance.estimate import EstimateGuidance
 from pirf.guidance.krylov import Rows, least_squares
@@ -72,6 +72,8 @@ class Projection(EstimateGuidance):
                 why="projection solves for its zero",
                 hint="Projection(base, (observation, problem.reward))",
             )
+        options = {"below": below, "ridge": ridge, "iterations": iterations, "newton": newton, "tolerance": tolerance}
+        numbers("Projection(base, constraints)", **options)
         if not (ridge >= 0 and tolerance > 0 and below > 0 and iterations >= 1 and newton >= 0):
             raise InputError(
                 "a positive level, tolerance and count of iterations are needed, and a ridge of 0 or more",

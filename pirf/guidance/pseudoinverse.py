@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from pirf.denoisers import Denoiser
-from pirf.errors import InputError
+from pirf.errors import InputError, instance, numbers
 from pirf.guidance.base import Term, fitting
 from pirf.guidance.estimate import EstimateGuidance
 from pirf.guidance.krylov import Rows, smallest_residual
@@ -59,6 +59,7 @@ class PseudoinverseGuidance(EstimateGuidance):
         super().__init__(denoiser)
         self.observation, self.terms = fitting(denoiser, observation), tuple(terms)
         self.spread, self.iterations = spread, iterations
+        numbers("spread=0.5, iterations=0", spread=spread, iterations=iterations)
         if not spread > 0 or iterations < 0:
             raise InputError(
                 "a positive spread and a count of iterations are needed",
@@ -66,6 +67,8 @@ class PseudoinverseGuidance(EstimateGuidance):
                 why="they say how uncertain an estimate is taken to be",
                 hint="spread=0.5, iterations=0",
             )
+        for term in self.terms:
+            instance("a term", term, Term, hint="terms=[Term(reward, Below(1.0), relative=True)]")
         by_step = [term for term in self.terms if term.active != (0.0, 1.0) or term.together]
         if by_step:
             raise InputError(

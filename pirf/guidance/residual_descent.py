@@ -13,7 +13,7 @@ from typing import final
 
 from pirf.denoisers import Denoiser
 from pirf.denoisers.residual_gradient import downhill
-from pirf.errors import InputError
+from pirf.errors import InputError, instance, numbers
 from pirf.guidance.base import Guidance
 from pirf.noise import Noise
 from pirf.rewards import Reward
@@ -28,6 +28,8 @@ class ResidualDescent(Guidance):
 
     def __init__(self, denoiser: Denoiser, reward: Reward, step: float = 1e-3) -> None:
         super().__init__(denoiser)
+        instance("a reward to descend on", reward, Reward, hint="ResidualDescent(denoiser, problem.reward)")
+        numbers("ResidualDescent(denoiser, problem.reward, step=1e-3)", step=step)
         if not (reward.differentiable and step > 0):
             raise InputError(
                 "a differentiable reward and a positive step are needed",

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from pirf.denoisers import Denoiser
-from pirf.errors import InputError, NumericalError
+from pirf.errors import InputError, NumericalError, instance, numbers
 from pirf.guidance.base import Guidance, fitting
 from pirf.noise import Noise
 from pirf.rewards import Decades, Observation, Reward, Sum
@@ -52,6 +52,8 @@ class SVDD(Guidance):
         value: Callable[[Field, float], Score] | None = None,
     ) -> None:
         super().__init__(denoiser)
+        instance("a reward that scores the candidates", reward, Reward, hint="SVDD(base, problem.reward)")
+        numbers("SVDD(base, reward, count=4)", count=count, temperature=temperature)
         if count < 1 or not temperature >= 0:
             raise InputError(
                 "at least one candidate and a temperature of 0 or more are needed",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from numbers import Real
 from typing import Any, final
 
 import attrs
@@ -27,10 +28,11 @@ class Weight(ABC):
 
 def zero_or_more(_: object, attribute: attrs.Attribute[Any], weight: Any) -> None:
     """A validator of weights."""
-    if not isinstance(weight, Weight) and not 0 <= weight < math.inf:
+    number = isinstance(weight, Real) and not isinstance(weight, bool)
+    if not isinstance(weight, Weight) and not (number and 0 <= weight < math.inf):
         raise InputError(
             f"a finite {attribute.name} of 0 or more, or a rule of the noise level, is needed",
-            got=weight,
+            got=repr(weight),
             why="guidance descends",
             hint="Term(reward, 1.0)",
         )

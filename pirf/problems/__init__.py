@@ -9,6 +9,7 @@ from pirf.problems.base import Problem
 from pirf.problems.burgers import burgers
 from pirf.problems.darcy import darcy, darcy_lognormal
 from pirf.problems.elasticity import elasticity
+from pirf.problems.facts import facts, fits
 from pirf.problems.gray_scott import gray_scott
 from pirf.problems.heat import heat
 from pirf.problems.helmholtz import helmholtz
@@ -24,6 +25,8 @@ __all__ = [
     "darcy",
     "darcy_lognormal",
     "elasticity",
+    "facts",
+    "fits",
     "gray_scott",
     "heat",
     "helmholtz",

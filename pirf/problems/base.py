@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import final
+from typing import Any, final
 
 import attrs
 import numpy as np
@@ -21,6 +21,7 @@ from pirf.denoisers import GaussianDenoiser
 from pirf.errors import InputError
 from pirf.grids import Grid
 from pirf.metrics import round_trip_floor
+from pirf.problems.facts import facts
 from pirf.rewards import Given, ResidualReward, balance
 from pirf.scaling import Scaling
 from pirf.tensors import Field
@@ -98,6 +99,11 @@ class Problem:
                 hint="workers=1, or an entry in pirf.problems.catalogue",
             )
         return _again, (self.name, self.n, dict(self.parameters))
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """What the card of a model of its fields says of them."""
+        return facts(self)
 
     @property
     def shape(self) -> tuple[int, ...]:

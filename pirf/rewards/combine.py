@@ -6,16 +6,26 @@ Wrap, don't subclass: every combination is again a reward.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import attrs
 import torch
 
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.rewards.base import ResidualReward, Reward
 from pirf.tensors import Condition, Field, Residual, Score
 
 __all__ = ["Decades", "Given", "Scaled", "Sum", "balance"]
+
+
+def _reward(_: object, __: object, reward: Any) -> None:
+    instance("a reward inside a reward", reward, Reward, hint="an instance such as problem.reward")
+
+
+def _rewards(_: object, __: object, rewards: Any) -> None:
+    instance("a tuple of rewards", rewards, (tuple, list), hint="Sum((problem.reward, observation))")
+    for reward in rewards:
+        _reward(None, None, reward)
 
 
 @final
@@ -23,7 +33,7 @@ __all__ = ["Decades", "Given", "Scaled", "Sum", "balance"]
 class Scaled(Reward):
     """weight · reward."""
 
-    reward: Reward
+    reward: Reward = attrs.field(validator=_reward)
     weight: float = attrs.field(validator=attrs.validators.gt(0))
 
     @property
@@ -41,7 +51,7 @@ class Scaled(Reward):
 class Sum(Reward):
     """The sum of rewards."""
 
-    rewards: tuple[Reward, ...] = attrs.field(validator=attrs.validators.min_len(1))
+    rewards: tuple[Reward, ...] = attrs.field(validator=(_rewards, attrs.validators.min_len(1)))
 
     @property
     def differentiable(self) -> bool:
@@ -61,7 +71,7 @@ class Decades(Reward):
     Its gradient is a relative one, so that samples with small residuals count as much as wild ones; ε is where gains end.
     """
 
-    reward: Reward
+    reward: Reward = attrs.field(validator=_reward)
     unit: float = attrs.field(validator=attrs.validators.gt(0))
     epsilon: float = attrs.field(default=1e-3, validator=attrs.validators.gt(0))
 
@@ -84,7 +94,7 @@ class Given(ResidualReward):
     initial state).
     """
 
-    reward: Reward
+    reward: Reward = attrs.field(validator=_reward)
     channels: tuple[int, ...] = ()
     frames: int = attrs.field(default=0, validator=attrs.validators.ge(0))
 
@@ -123,6 +133,7 @@ def balance(
     A rule instead of a constant per problem: every term starts near 0, whatever its unit, and gaining a decade counts the
     same at any level.  A plain sum of squares is all about its stiffest term and its worst samples.
     """
+    _rewards(None, None, rewards)
     weights = [1.0] * len(rewards) if weights is None else list(weights)
     with torch.no_grad():
         units = [float(-reward(fields, condition).mean()) for reward in rewards]

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.noise import Noise
 from pirf.rewards.functionals import Functional, Points
 from pirf.rewards.observation import Observation
@@ -33,7 +33,7 @@ def region(shape: Sequence[int], channels: int | Sequence[int] | None = None, fr
     try:
         for channel in wanted:
             mask[channel, frames] = True
-    except IndexError:
+    except (IndexError, TypeError):  # TypeError: a name, which says of no channel where it is
         mask.zero_()
     if not bool(mask.any()):
         raise InputError(
@@ -47,9 +47,10 @@ def region(shape: Sequence[int], channels: int | Sequence[int] | None = None, fr
 
 def sensors(within: Mask, count: int | None = None, *, share: float | None = None, seed: int = 0) -> Mask:
     """Random points of a region: ``count`` of them, or a ``share``.  More of the same seed contain the fewer."""
+    _boolean(within)
     places = within.nonzero()
     number = -1 if (count is None) == (share is None) else count if count is not None else round((share or 0) * len(places))
-    if not 1 <= number <= len(places):
+    if not isinstance(number, int) or not 1 <= number <= len(places):
         raise InputError(
             f"between 1 and {len(places)} sensors, by count= or by share=, are needed",
             got=f"count={count}, share={share}",
@@ -65,6 +66,7 @@ def lines(within: Mask, axis: int, count: int, *, seed: int | None = None) -> Ma
 
     Five sensors of Burgers that report at all times are ``lines(region(problem.shape), axis=1, count=5)``.
     """
+    _boolean(within)
     size = within.shape[1 + axis] if 0 <= axis < within.ndim - 1 else 0
     if not 1 <= count <= size:
         raise InputError(
@@ -91,6 +93,7 @@ def observe(
     The noise of a point does not depend on which others are measured.  ``noise`` is that of :class:`Observation`: physical
     units, for all, for each channel or for each row.
     """
+    instance("a tensor of truth", truth, Tensor, hint="observe(torch.from_numpy(truth), mask)")
     functional = what if isinstance(what, Functional) else Points(what)
     whole = truth if truth.ndim == len(functional.shape) else truth[0] if len(truth) == 1 else truth
     exact = Observation(functional, functional.measure(whole[None].double().cpu())[0], noise)
@@ -100,6 +103,17 @@ def observe(
     else:
         draw = stream.normal((functional.rows,), torch.float64)[0]
     return attrs.evolve(exact, values=exact.values + exact.deviations * draw, noise=exact.deviations)
+
+
+def _boolean(mask: Tensor) -> None:
+    instance("a mask, a boolean tensor (channel, *grid),", mask, Tensor, hint="region(problem.shape, problem.solved)")
+    if mask.dtype != torch.bool:
+        raise InputError(
+            "a boolean mask is needed",
+            got=f"{mask.dtype} of shape {tuple(mask.shape)}",
+            why="it says which values are measured",
+            hint="mask.bool()",
+        )
 
 
 def _at(like: Mask, places: Tensor) -> Mask:

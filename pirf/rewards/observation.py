@@ -32,6 +32,19 @@ def _functional(what: Tensor | Functional) -> Functional:
     return what if isinstance(what, Functional) else Points(what)
 
 
+def _float64(what: str, values: object) -> Tensor:
+    """Numbers in any container."""
+    try:
+        return torch.as_tensor(values, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{what} in numbers are needed",
+            got=f"{type(values).__name__} {values if isinstance(values, str) else ''}",
+            why=str(error).splitlines()[0],
+            hint="Observation(mask, field, noise=0.01)",
+        ) from error
+
+
 @final
 @attrs.frozen(eq=False, repr=False)
 class Observation(ResidualReward):
@@ -81,7 +94,7 @@ class Observation(ResidualReward):
         return self.misfit(x) / torch.where(noise > 0, noise, torch.ones_like(noise))
 
     def _rows(self) -> Tensor:
-        rows, values = self.operator.rows, torch.as_tensor(self.values, dtype=torch.float64, device="cpu")
+        rows, values = self.operator.rows, _float64("measured values", self.values)
         if tuple(values.shape) == self.operator.shape:
             values = self.operator.measure(values[None])[0]  # a mask may leave out points that are NaN
         if tuple(values.shape) != (rows,):
@@ -102,7 +115,7 @@ class Observation(ResidualReward):
         return values
 
     def _deviations(self) -> Tensor:
-        noise = torch.as_tensor(self.noise, dtype=torch.float64, device="cpu")
+        noise = _float64("standard deviations", self.noise)
         rows, channels = self.operator.rows, self.operator.shape[0]
         if noise.ndim == 1 and len(noise) == channels != rows:
             noise = (self.operator.channels @ noise.square()).sqrt()

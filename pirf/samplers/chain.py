@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pirf.denoisers import Denoiser
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.noise import Noise
 from pirf.samplers.base import Sampler, State, StochasticSampler, Transition
 from pirf.tensors import Condition, Field
@@ -90,6 +90,7 @@ class Chain:
                 why="an instance says in how many steps, on which levels",
                 hint="Heun(steps=20)",
             )
+        instance("a denoiser", self.denoiser, Denoiser, hint='pirf.load("poisson-32")')
         object.__setattr__(self, "levels", self.sampler.levels)
         self.denoiser.admit(self.levels)
 

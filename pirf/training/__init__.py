@@ -6,6 +6,7 @@ from pirf.training.muon import Muon
 from pirf.training.pbfm import pbfm
 from pirf.training.pg_diffusion import pg_diffusion
 from pirf.training.pidm import pidm
+from pirf.training.plan import Plan, plan
 from pirf.training.pretrain import pretrain
 from pirf.training.rates import Constant, Cosine, Rate
 from pirf.training.tune import Tuning, tune
@@ -15,12 +16,14 @@ __all__ = [
     "Constant",
     "Cosine",
     "Muon",
+    "Plan",
     "Rate",
     "Tuning",
     "finetune",
     "pbfm",
     "pg_diffusion",
     "pidm",
+    "plan",
     "pretrain",
     "tune",
 ]

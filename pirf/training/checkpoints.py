@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,6 +45,7 @@ class Checkpoint:
         self, parameters: Sequence[nn.Parameter], average: list[Tensor], optimizer: torch.optim.Optimizer
     ) -> tuple[int, float, list[dict[str, float]]]:
         """Write weights, average and optimizer state in place; return step, seconds and history."""
+        self._admit(parameters, average)
         with torch.no_grad():
             for index, (parameter, mean) in enumerate(zip(parameters, average, strict=True)):
                 parameter.copy_(self.tensors[f"weight.{index}"])
@@ -55,6 +58,24 @@ class Checkpoint:
         if saved:
             optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})
         return int(self.state["step"]), float(self.state["seconds"]), list(self.state["history"])
+
+    def _admit(self, parameters: Sequence[nn.Parameter], average: Sequence[Tensor]) -> None:
+        """Refuse what is not of these weights, before any of them is written."""
+        wanted = {f"weight.{i}": p for i, p in enumerate(parameters)} | {f"average.{i}": a for i, a in enumerate(average)}
+        kinds = {name: (tensor.shape, tensor.dtype) for name, tensor in self.tensors.items()}
+        strange = [name for name, like in wanted.items() if kinds.get(name) != (like.shape, like.dtype)]
+        for name in kinds.keys() - wanted.keys():
+            found = re.fullmatch(r"optimizer\.(\d+)\.\w+", name)
+            if not (name.startswith(_KEPT) or (found is not None and int(found[1]) < len(parameters))):
+                strange.append(name)
+        if strange:
+            shape, kind = kinds.get(strange[0], ("nothing", "no type"))
+            raise InputError(
+                "a checkpoint of these weights is needed",
+                got=f"{strange[0]} of {list(shape) if kind != 'no type' else shape} in {str(kind).removeprefix('torch.')}",
+                why="it was written by something else",
+                hint="another out=, or the version of pirf that began the run",
+            )
 
 
 def save(
@@ -71,6 +92,7 @@ def save(
     """Write the checkpoint of ``step`` under ``out`` and drop all but the last two; one that is there and whole stays."""
     place, partial = out / f"{_PREFIX}{step:09d}", out / f".partial-{os.getpid()}"
     if place.exists() and not _damage(place):
+        _keep_two(out, place)
         return place
     tensors = {f"weight.{i}": p.detach() for i, p in enumerate(parameters)}
     tensors |= {f"average.{i}": a for i, a in enumerate(average)}
@@ -94,9 +116,17 @@ def save(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise OSError(" ".join(str(error).split())) from error
-    for old in sorted(out.glob(f"{_PREFIX}*"))[:-2]:
-        shutil.rmtree(old, ignore_errors=True)
+    _keep_two(out, place)
     return place
+
+
+def _keep_two(out: Path, place: Path) -> None:
+    """Drop all but ``place`` and the one before it, each at once or not at all; a newer one is damaged."""
+    found = sorted(out.glob(f"{_PREFIX}*"))
+    for old in (*[f for f in found if f < place][:-1], *[f for f in found if f > place]):
+        old.rename(out / f".partial-{old.name}")
+    for left_over in out.glob(".partial-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
 
 
 def latest(out: Path, identity: str) -> Checkpoint | None:
@@ -127,6 +157,9 @@ def _damage(folder: Path) -> str:
         state = json.loads((folder / _STATE).read_text())
         if folder.name != f"{_PREFIX}{state['step']:09d}" or not isinstance(state["identity"], str):
             return f"it is that of update {state['step']}"
+        numbers = [state["seconds"], *(record["step"] for record in state["history"])]
+        if not (isinstance(state["history"], list) and all(isinstance(n, int | float) and 0 <= n < math.inf for n in numbers)):
+            return "its seconds or its history are no numbers"
         with safe_open(folder / _TENSORS, "pt"):
             return ""
     except (OSError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:

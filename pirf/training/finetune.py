@@ -18,10 +18,11 @@ from torch import Tensor
 from pirf.backprop import GradientStrategy, LastSteps
 from pirf.backprop.base import Kept, first_trained
 from pirf.denoisers import Bound, Denoiser, Handover
-from pirf.errors import InputError
+from pirf.errors import InputError, instance, whole
 from pirf.guidance import Guidance
 from pirf.noise import Noise
 from pirf.parallel import share
+from pirf.problems import fits
 from pirf.regularizers import Regularizer
 from pirf.rewards import Reward
 from pirf.samplers import Chain, Sampler
@@ -81,6 +82,14 @@ def finetune(
     """
     began = time.perf_counter()
     budget = Budget(steps, seconds)
+    instance("a denoiser", denoiser, Denoiser, hint='finetune(pirf.load("poisson-32"), problem.reward, ...)')
+    instance("a reward", reward, Reward, hint="problem.reward")
+    instance("a gradient strategy", gradient, GradientStrategy, hint="gradient=LastSteps(1)")
+    instance("a regularizer", regularizer, (Regularizer, type(None)), hint="regularizer=WeightAnchor(1e-3)")
+    instance("a sampler of the prefix", prefix, (Sampler, type(None)), hint="prefix=Multistep(steps=20)")
+    for cast in (precision, graded_precision):
+        instance("a precision", cast, (torch.dtype, type(None)), hint="precision=torch.bfloat16")
+    whole("batch=8, pool=1024, seed=0", batch=batch, pool=pool, replay=replay, seed=seed)
     if isinstance(denoiser, Guidance):
         raise InputError(
             "fine-tuning takes a plain denoiser",
@@ -88,6 +97,7 @@ def finetune(
             why="guidance is applied when sampling",
             hint="finetune(guided.inner, ...), then wrap the result",
         )
+    fits(denoiser, reward)
     if batch < 1 or pool < batch or replay < 1:
         raise InputError(
             "1 ≤ batch ≤ pool and replay ≥ 1 are needed",

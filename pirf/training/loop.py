@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pirf.backprop.base import Kept
-from pirf.errors import InputError
+from pirf.errors import InputError, NumericalError, instance, numbers, whole
 from pirf.parallel import rank, summed, world
 from pirf.training import checkpoints
 from pirf.training.history import History
@@ -43,6 +43,8 @@ class Budget:
     seconds: float | None = None
 
     def __attrs_post_init__(self) -> None:
+        whole("steps=500", steps=1 if self.steps is None else self.steps)
+        numbers("seconds=60", seconds=1 if self.seconds is None else self.seconds)
         limits = [v for v in (self.steps, self.seconds) if v is not None]
         if not limits or any(v <= 0 for v in limits):
             raise InputError(
@@ -117,8 +119,7 @@ def descend(
     takes back what an update has done to it.  ``already`` seconds of the budget were spent before the first update.
     Ctrl-C ends the update, writes a checkpoint and raises :class:`~pirf.training.interrupts.Interrupted`.
     """
-    if not lr > 0:
-        raise InputError("a positive learning rate is needed", got=lr, why="nothing would be learned", hint="lr=1e-3")
+    _admit(lr, optimizer, rate, half_life, clip)
     already, _ = _Clock(already).agreed(False)
     if budget.progress(0, already) >= 1:
         raise InputError(
@@ -165,6 +166,7 @@ def descend(
             elapsed, asked = clock.agreed(request.made)
             history.append({"step": step, "seconds": elapsed, "lr": factor, "loss": value, **record})
             if elapsed - saved > save_every and step % save_at == 0:
+                _sound(parameters, step, label)
                 try:
                     keep()
                 except OSError as error:
@@ -173,6 +175,7 @@ def descend(
             bar.update(round(100 * budget.progress(step, elapsed), 1) - bar.n)
             bar.set_postfix_str(f"update {step}, loss {value:.3g}")
     update.clear()
+    _sound(parameters, step, label)
     try:
         keep()
     except OSError as error:
@@ -188,6 +191,31 @@ def descend(
 
 
 _BAR = "{desc} |{bar:24}| {percentage:3.0f}% {elapsed} elapsed, {remaining} left, {postfix}"
+
+
+def _admit(lr: float, optimizer: MakeOptimizer, rate: Rate, half_life: float, clip: float | None) -> None:
+    """Refuse settings that cannot train."""
+    numbers("lr=1e-3, half_life=0.05, clip=1.0", lr=lr, half_life=half_life, clip=1.0 if clip is None else clip)
+    instance("a rate", rate, Rate, hint="rate=Cosine()")
+    if not callable(optimizer):
+        instance("an optimizer's class", optimizer, type, hint="optimizer=torch.optim.Adam, the class itself")
+    if not lr > 0:
+        raise InputError("a positive learning rate is needed", got=lr, why="nothing would be learned", hint="lr=1e-3")
+    if not half_life >= 0 or (clip is not None and not clip > 0):
+        raise InputError(
+            "half_life ≥ 0 and a positive clip, or None, are needed",
+            got=f"half_life={half_life}, clip={clip}",
+            why="one is a share of the run, the other a length",
+            hint="half_life=0.05, clip=1.0",
+        )
+
+
+def _sound(parameters: Sequence[nn.Parameter], step: int, label: str) -> None:
+    """Refuse to keep weights that a step of the optimizer has made infinite: the checkpoints before stay."""
+    if not all(bool(torch.isfinite(p).all()) for p in parameters):
+        raise NumericalError(
+            f"{label}: the weights are not finite after update {step}; none of them is kept. Try a smaller lr."
+        )
 
 
 def _follow(average: Sequence[Tensor], parameters: Sequence[nn.Parameter], decay: float) -> None:

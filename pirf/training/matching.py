@@ -19,7 +19,9 @@ from torch.utils.checkpoint import checkpoint
 from pirf.data import Conditioned, Source
 from pirf.denoisers import Denoiser
 from pirf.denoisers.base import lay_out
-from pirf.errors import InputError
+from pirf.denoisers.cards import Described
+from pirf.denoisers.dropout import keyed_dropout
+from pirf.errors import InputError, NumericalError, instance, numbers, whole
 from pirf.noise import Noise
 from pirf.scaling import Colour
 from pirf.tensors import Condition, Field
@@ -85,6 +87,8 @@ class Matching:
         fields = source.sample(len(rows), seed=self.seed, start=start)
         told = source.condition(len(rows), self.seed, start) if isinstance(source, Conditioned) else {}
         clean = model.scaling.normalise(fields).to(model.like)
+        if bad := [c for c in range(clean.shape[1]) if not bool(torch.isfinite(clean[:, c]).all())]:
+            raise NumericalError(f"{source!r} gave fields that are not finite in channel(s) {bad}; weights untouched.")
         noise = Noise(self.seed).fold("pretrain", step)[rows]
         sigma = self._levels(noise.fold("level"), clean)
         seen = Noised(clean, clean, sigma, noise, {name: value.to(clean.device) for name, value in told.items()} or None)
@@ -105,8 +109,8 @@ class Matching:
     def _estimate(self, model: Denoiser, seen: Noised) -> Field:
         device = seen.clean.device
         cast = torch.autocast(device.type, dtype=self.precision) if self.precision is not None else contextlib.nullcontext()
-        # Dropout draws from the global generator: it gets a keyed one for the time of the evaluation.
-        with cast, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # Layers of others draw from the global generator: it gets a keyed one for the time of the evaluation.
+        with cast, keyed_dropout(seen.noise), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seen.noise.fold("dropout").integers(0, 2**62)[0])
             return model(seen.noisy, seen.sigma, seen.condition)
 
@@ -136,6 +140,18 @@ class Matching:
 
         ``what`` names the loss: with ``source`` and the settings it is the identity of a run that resumes from ``out``.
         """
+        instance("a denoiser", denoiser, Denoiser, hint="UNet(problem.shape, problem.scaling)")
+        instance("a source of fields", source, Source, hint="a problem, or pirf.Fields(array)")
+        whole("batch=32, seed=0", batch=self.batch, seed=self.seed)
+        numbers("p_mean=-1.2, p_std=1.2", p_mean=self.p_mean, p_std=self.p_std, sigma_data=self.sigma_data)
+        instance("a precision", self.precision, (torch.dtype, type(None)), hint="precision=torch.bfloat16")
+        if self.batch < 1 or not self.p_std >= 0 or not self.sigma_data > 0:
+            raise InputError(
+                "batch ≥ 1, p_std ≥ 0 and sigma_data > 0 are needed",
+                got=f"batch={self.batch}, p_std={self.p_std}, sigma_data={self.sigma_data}",
+                why="they are a count and two spreads",
+                hint="batch=32, p_std=1.2, sigma_data=0.5",
+            )
         if tuple(source.shape) != denoiser.shape:
             raise InputError(
                 f"a source of fields with shape {denoiser.shape} is needed",
@@ -177,5 +193,7 @@ class Matching:
             for parameter, mean in zip(parameters, average, strict=True):
                 parameter.copy_(mean)
         model.history = history
+        if isinstance(source, Described) and source.facts:
+            model.card = {**model.card, "fields": dict(source.facts)}
         lay_out(model, torch.channels_last)
         return model.eval()

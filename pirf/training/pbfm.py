@@ -30,7 +30,7 @@ from torch import Tensor
 from pirf.data import Source
 from pirf.denoisers import Denoiser
 from pirf.denoisers.paths import LinearPath
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.noise import Noise
 from pirf.parallel import averaged, world
 from pirf.rewards import Reward
@@ -111,6 +111,7 @@ def pbfm(
     of the history is the sum of its two losses (``data``, ``physics``); no update descends on the sum.  ``cosine`` is that
     between their gradients, below 0 where they are in conflict.
     """
+    instance("a sampler", sampler, Sampler, hint="sampler=Heun(steps=20)")
     told = admitted(denoiser, reward)
     if not isinstance(unroll, int) or unroll < 1 or not 0 <= power < math.inf:
         raise InputError(

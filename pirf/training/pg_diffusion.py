@@ -86,5 +86,5 @@ def pg_diffusion(
     trained = matching.learn(told_so, source, loss, what="PG-Diffusion", label="PG-Diffusion", out=out, progress=progress)
     network = ResidualGradient(ClassifierFree(cast(ResidualGradient, trained).inner, weight), reward)
     whole = ResidualDescent(network, reward, step) if step else network
-    whole.history = trained.history
+    whole.history, whole.card = trained.history, trained.card
     return whole

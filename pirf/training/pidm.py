@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pirf.data import Source
 from pirf.denoisers import Denoiser
-from pirf.errors import InputError
+from pirf.errors import InputError, instance
 from pirf.rewards import Reward
 from pirf.samplers import Sampler
 from pirf.training.loop import Budget, MakeOptimizer, Record
@@ -66,6 +66,7 @@ def pidm(
     estimate jumps to its last positive level, and a sample that is below that stays where it is.  The history has the two terms
     (``data``, ``physics``), minus the mean square of the residual (``score``) and the evaluations of every update.
     """
+    instance("a sampler", sampler, Sampler, hint="sampler=Heun(steps=20)")
     told = admitted(denoiser, reward)
     if not 0 <= weight < math.inf or estimate not in ("mean", "sample"):
         raise InputError(

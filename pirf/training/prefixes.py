@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import final
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from pirf.errors import InputError
 from pirf.noise import Noise
 from pirf.parallel import rank, share, summed, world
 from pirf.samplers import Chain, State
@@ -131,7 +133,22 @@ def _room(part: Tensor, count: int, folder: Path | None, number: int) -> Tensor:
     folder.mkdir(parents=True, exist_ok=True)
     for old in (_MANIFEST, f"{number}.raw"):
         (folder / old).unlink(missing_ok=True)
+    _reserve(folder / f"{number}.raw", math.prod(shape) * part.element_size())
     return _file(folder, number, shape, part.dtype)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Blocks for all of a file: writing through a map to a disk that is full ends the process."""
+    with path.open("wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size) if size and hasattr(os, "posix_fallocate") else file.truncate(size)
+        except OSError as error:
+            raise InputError(
+                f"room for {size} bytes of prefix states is needed",
+                got=str(error),
+                why=f"they are spilled to {path.parent}",
+                hint="another out=, a smaller pool, or spill=False",
+            ) from error
 
 
 def _stored(folder: Path, number: int, shape: Sequence[int], dtype: str, value: float | None) -> Tensor:

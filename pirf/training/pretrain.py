@@ -45,7 +45,7 @@ def pretrain(
 ) -> Denoiser:
     """Train a denoiser on fields of ``source``; the averaged model comes back, the one passed in is left alone.
 
-    What a :class:`~pirf.data.Conditioned` source tells of its samples is told to the network.
+    What a :class:`~pirf.Conditioned` source tells of its samples is told to the network.
     With a ``colour`` the noise is a random field of that kind, and a :class:`~pirf.denoisers.coloured.Coloured` model comes
     back; one that is passed in goes on with its own.
     ``precision`` (bfloat16, say) casts the network's evaluations only.  With ``out``, the same call again resumes.
@@ -69,5 +69,5 @@ def pretrain(
     if colour is None:
         return model
     whole = Coloured(model, colour).eval()
-    whole.history = model.history
+    whole.history, whole.card = model.history, model.card
     return whole

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pirf.denoisers import Coloured, Denoiser
-from pirf.errors import InputError, NumericalError
+from pirf.errors import InputError, NumericalError, instance
 from pirf.guidance import Guidance
 from pirf.rewards import ResidualReward, Reward
 from pirf.scaling import Colour
@@ -25,6 +25,7 @@ __all__ = ["admitted", "bare", "coloured", "lowered", "rows_of"]
 
 def admitted(denoiser: Denoiser, reward: Reward) -> ResidualReward:
     """The reward, refused with its denoiser where they cannot be trained together."""
+    instance("a denoiser", denoiser, Denoiser, hint='pirf.load("poisson-32")')
     if isinstance(denoiser, Guidance):
         raise InputError(
             "training takes a plain denoiser",
@@ -52,7 +53,7 @@ def coloured(network: Denoiser, colour: Colour | None) -> Denoiser:
     if colour is None:
         return network
     whole = Coloured(network, colour).eval()
-    whole.history = network.history
+    whole.history, whole.card = network.history, network.card
     return whole
 
 

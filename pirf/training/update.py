@@ -75,9 +75,7 @@ class Update:
         self.micro = min(micro or len(self.rows), max(len(self.rows), 1))
         self._rehearsed = 0
         self._loss = _Loss(self.parameters, loss)
-        self._parallel = (
-            DistributedDataParallel(self._loss, find_unused_parameters=True) if world() > 1 else None
-        )
+        self._parallel = DistributedDataParallel(self._loss, find_unused_parameters=True) if world() > 1 else None
 
     def __call__(self, step: int) -> tuple[float, Record]:
         """Of this update; NaN and infinity are refused with the weights untouched."""
