@@ -46,9 +46,9 @@ autodoc_default_options = {"show-inheritance": True}
 autodoc_type_aliases = {name: f"pirf.tensors.{name}" for name in pirf.tensors.__all__}
 autodoc_type_aliases["Denoise"] = "pirf.samplers.base.Denoise"
 # Names of other libraries (their pages are not looked up), three of which arrive without their module.
-OTHERS = "abc|attrs?|collections|contextlib|jaxtyping|matplotlib|nn|np|numpy|pathlib|torch|typer|typing"
+OTHERS = "abc|attrs?|collections|contextlib|jaxtyping|matplotlib|nn|np|numpy|pathlib|torch|typer|types|typing"
 nitpick_ignore_regex = [
-    (r"py:.*", rf"({OTHERS})\..*|Array|Figure|Tensor|pirf\.denoisers\.(low_rank\.D|base\.S)|pirf\.training\.tune\.V")
+    (r"py:.*", rf"({OTHERS})\..*|Array|Figure|Tensor|pirf\.denoisers\.(low_rank\.D|base\.S)|pirf\.training\.tune\.V|P")
 ]
 
 

@@ -33,7 +33,7 @@ class Full(Pathwise):
         visited: list[Visited] = []
         first, state = chain.depart(0)
         if self.segments is None or self.segments >= chain.steps - first:
-            chain = attrs.evolve(chain, recompute=self.segments is not None)
+            chain = attrs.evolve(chain, recompute=chain.recompute or self.segments is not None)
             return Rollout(chain.run(state, first, visit=visitor(visited, chain)).x, tuple(visited))
         for start, stop in pairwise(cuts(first, chain.steps, self.segments)):
             visited.append((chain.levels[start], state.x.detach()))

@@ -122,7 +122,7 @@ class DPS(Guidance):
         terms = [term for term in self.terms if term.acts(k, chain.steps) and term.at(sigma) > 0]
         if not terms:
             return chain.advance(k, state)
-        chain = attrs.evolve(chain, recompute=self.checkpoint)
+        chain = attrs.evolve(chain, recompute=chain.recompute or self.checkpoint)
         before = chain.tally.evaluations
         with torch.enable_grad():
             departure = State(state.x.detach().clone().requires_grad_(), state.memory)

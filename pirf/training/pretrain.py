@@ -63,7 +63,7 @@ def pretrain(
         Coloured(denoiser, colour)  # refused now rather than after training
 
     def loss(model: Denoiser, seen: Noised, at_once: int) -> tuple[Tensor, Record]:
-        return matching.loss(matching.estimate(model, seen), seen), {}
+        return matching.loss(matching.estimate(model, seen), seen), {"evaluations": model.cost, "vjps": model.cost}
 
     model = matching.learn(denoiser, source, loss, out=out, progress=progress)
     if colour is None:

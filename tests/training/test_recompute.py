@@ -63,12 +63,13 @@ def test_the_real_network_with_adapters_a_regularizer_and_micro_batches():
     both(low_rank(tiny_unet(), 2), gradient=LastSteps(2), regularizer=Distillation(0.1), micro=2, replay=3)
 
 
-def test_less_is_kept():
+@pytest.mark.parametrize("gradient", [LastSteps(4), Full()])
+def test_less_is_kept(gradient):
     """Of 7 evaluations with Heun, N = 4, the activations of one at a time: less than half of the whole graph's peak."""
     peaks = []
     for recompute in (False, True):
         with metered(torch.device("cpu")) as meter:
-            options = {"sampler": Heun(4, LEVELS), "gradient": LastSteps(4), "batch": 16, "steps": 2, "progress": False}
+            options = {"sampler": Heun(4, LEVELS), "gradient": gradient, "batch": 16, "steps": 2, "progress": False}
             finetune(tiny_unet(dtype=torch.float32), Quadratic(0.4), recompute=recompute, **options)
         peaks.append(meter.most())
     assert peaks[1] < 0.5 * peaks[0]
