@@ -64,6 +64,6 @@ def pytest_sessionfinish(session):
         "figures": FIGURES,
         "tests passed": dict(sorted(PASSED.items())),
         "versions": versions,
-        "machine": platform.platform(),
+        "machine": platform.machine(),
     }
     RESULT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
