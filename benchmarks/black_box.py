@@ -106,7 +106,7 @@ def cell(base: pirf.Denoiser, tune: Tune, seed: int, seconds: float) -> dict[str
         "size": float(found.fields[:, 0].square().mean().sqrt() / plain[:, 0].square().mean().sqrt()),
         "alarms": row["alarms"],
         "evaluations": found.evaluations,
-        "updates": len(history),
+        "updates": int(history[-1]["step"]) if history else 0,
         "seconds": history[-1]["seconds"] if history else 0.0,
         "rewards": sum(h.get("rewards", 0) for h in history),
     }

@@ -245,7 +245,7 @@ def trained(case: Case, method: Method, value: float, seed: int) -> pirf.Denoise
         return method.train(case, value, options)
     if not (folder / "card.json").exists():
         model = method.train(case, value, options)
-        model.card = {"knob": value, "updates": len(model.history), "seconds": model.history[-1]["seconds"]}
+        model.card = {"knob": value, "updates": int(model.history[-1]["step"]), "seconds": model.history[-1]["seconds"]}
         pirf.save(model, folder)
     return pirf.load(folder)
 

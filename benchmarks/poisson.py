@@ -50,9 +50,9 @@ def main() -> None:
     }
 
     def add(name: str, tuned: pirf.Denoiser, note: str) -> None:
-        seconds = tuned.history[-1]["seconds"]
-        rows[name] = pirf.Entry(tuned, tuning_seconds=seconds, note=f"{note}, {len(tuned.history)} updates")
-        print(f"{name}: {len(tuned.history)} updates", flush=True)
+        seconds, updates = tuned.history[-1]["seconds"], int(tuned.history[-1]["step"])
+        rows[name] = pirf.Entry(tuned, tuning_seconds=seconds, note=f"{note}, {updates} updates")
+        print(f"{name}: {updates} updates", flush=True)
 
     for name, reads in (("PIRF, Handover", None), ("PIRF, Handover, reads a", problem.given)):
         split = pirf.Handover.split(base, below=SAMPLER.before_last(1), channels=problem.solved, reads=reads, floor=2.0)

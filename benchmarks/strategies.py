@@ -227,7 +227,7 @@ def attempt(
         tuned = pirf.finetune(**recipe, **limit, pool=pool, seed=seed, progress=False)
     except pirf.NumericalError as error:
         return {"failed": str(error)}
-    cost = {"updates": len(tuned.history), "tuning_seconds": tuned.history[-1]["seconds"]}
+    cost = {"updates": int(tuned.history[-1]["step"]), "tuning_seconds": tuned.history[-1]["seconds"]}
     if not all(bool(torch.isfinite(p).all()) for p in tuned.parameters()):
         return {"failed": "weights that are not finite", **cost}
     try:

@@ -13,9 +13,11 @@ from tqdm.auto import tqdm
 
 from pirf.denoisers import Denoiser
 from pirf.errors import InputError, instance, whole
+from pirf.memory import by_pieces
 from pirf.noise import Noise
 from pirf.parallel import gathered, rank, share, world
 from pirf.samplers import Chain, Sampler, State
+from pirf.samplers.chain import Tally
 from pirf.tensors import Condition, Field
 
 __all__ = ["Samples", "branches", "draw", "sample"]
@@ -69,13 +71,18 @@ def draw(
     fields, evaluations, vjps, began = [], 0, 0, time.perf_counter()
     with torch.inference_mode(False), torch.no_grad():
         mine = share(count) if count >= world() else range(count)
-        for first in tqdm(mine[::batch], desc="sampling", leave=False, disable=not progress or rank() > 0):
-            indices = range(start + first, start + min(first + batch, mine.stop))
-            part = None if condition is None else {k: v[first : first + len(indices)] for k, v in condition.items()}
-            chain = Chain(sampler, model, Noise(seed)[indices], part)
-            fields.append(chain.physical(chain.run(chain.initial()).x))
-            evaluations += chain.tally.evaluations * len(indices)
-            vjps += chain.tally.vjps * len(indices)
+
+        def reached(rows: range) -> tuple[Field, Tally]:
+            part = None if condition is None else {k: v[rows.start : rows.stop] for k, v in condition.items()}
+            chain = Chain(sampler, model, Noise(seed)[range(start + rows.start, start + rows.stop)], part)
+            return chain.physical(chain.run(chain.initial()).x), chain.tally
+
+        with tqdm(total=len(mine), desc="sampling", leave=False, disable=not progress or rank() > 0) as bar:
+            for rows, (part, tally) in by_pieces(mine, batch, reached):
+                fields.append(part)
+                evaluations += tally.evaluations * len(rows)
+                vjps += tally.vjps * len(rows)
+                bar.update(len(rows))
         found, spent = torch.cat(fields), time.perf_counter() - began
     if count >= world():
         found = gathered(found)

@@ -28,7 +28,7 @@ def ranks() -> Iterator[int]:
 
     Every process takes the GPU of its local rank, if there are any, as ``"cuda"``.  Only rank 0 logs what is no error.
     """
-    if dist.is_initialized() or "TORCHELASTIC_RUN_ID" not in os.environ:
+    if "TORCHELASTIC_RUN_ID" not in os.environ or dist.is_initialized():  # some builds of torch have no processes to ask
         yield rank()
         return
     if torch.cuda.is_available():

@@ -144,7 +144,7 @@ def curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
         smooth = torch.tensor(loss, dtype=torch.float64).unfold(0, window, 1).mean(1)
         axis.plot(seconds[window - 1 :], smooth.numpy(), color="#1f4e8c", linewidth=1.6)
         axis.set(yscale="log" if logarithmic else "linear", xlabel="seconds")
-        axis.set_title(f"{name}: −reward, {len(history)} updates", fontsize=8)
+        axis.set_title(f"{name}: −reward, {int(history[-1].get('step', len(history)))} updates", fontsize=8)
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.3, which="both", linewidth=0.5)
     for axis in axes[len(histories) :]:

@@ -163,7 +163,7 @@ def write_card(
         "problem": repr(problem),
         "fields": dict(problem.facts),
         "stages": [{k: getattr(v, "__name__", str(v)) for k, v in stage.items()} for stage in recipe],
-        "updates": [len(history) for history in histories],
+        "updates": [int(history[-1]["step"]) for history in histories],
         "seconds": [round(history[-1]["seconds"]) for history in histories],
         "hardware": hardware(),
         "parameters": sum(p.numel() for p in model.parameters()),

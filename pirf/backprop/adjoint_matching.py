@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pirf.backprop.base import GradientStrategy, Loss, Visited, first_trained, score
-from pirf.errors import InputError
+from pirf.errors import InputError, NumericalError
 from pirf.noise import Noise
 from pirf.rewards import Reward
 from pirf.samplers import Chain, State, StochasticSampler
@@ -89,6 +89,11 @@ class AdjointMatching(GradientStrategy):
                 hint="a PDEReward",
             )
         (gradient,) = torch.autograd.grad(scores.sum(), leaf)
+        if not bool(torch.isfinite(gradient).all()):
+            bad = [c for c in range(leaf.shape[1]) if not bool(torch.isfinite(gradient[:, c]).all())]
+            raise NumericalError(
+                f"the gradient of {reward!r} is not finite in channel(s) {bad}; weights untouched. Try a smaller lr."
+            )
         adjoint = -gradient / self.temperature
         total = torch.zeros((), dtype=final.dtype, device=final.device)
         vjps = 0

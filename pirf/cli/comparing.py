@@ -12,6 +12,7 @@ from pirf.cli.spelling import read
 from pirf.errors import InputError
 from pirf.experiments import compare as side_by_side
 from pirf.experiments import hardware
+from pirf.parallel import rank
 from pirf.samplers import Sampler
 
 __all__ = ["compare"]
@@ -37,7 +38,7 @@ def compare(
             "two samples or more are needed", got=f"--samples {samples}", why="laws are compared", hint="--samples 256"
         )
     table = side_by_side(problem, models, sampler=chosen, samples=samples, seed=seed, progress=shows_progress())
-    page = None if report is None else table.report(report)
+    page = table.report(report) if report is not None and rank() == 0 else None
     facts = {"problem": repr(problem), "sampler": repr(chosen), "samples": samples, "seed": seed, "hardware": hardware()}
     facts |= {"report": None if page is None else str(page)}
     text = f"{table}" if page is None else f"{table}\nreport: {page}"

@@ -57,8 +57,8 @@ def demo(
     base = pirf.load("poisson-32")
 
     def entry(model: pirf.Denoiser, note: str) -> pirf.Entry:
-        seconds = model.history[-1]["seconds"]
-        return pirf.Entry(model, tuning_seconds=seconds, note=f"{note}, {len(model.history)} updates")
+        last = model.history[-1]
+        return pirf.Entry(model, tuning_seconds=last["seconds"], note=f"{note}, {int(last['step'])} updates")
 
     guided, found, searched = _tuned_guidance(problem, base)
     rows: dict[str, pirf.Denoiser | pirf.Entry] = {

@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     with ranks():
-        raise SystemExit(_run(given))
+        if code := _run(given):
+            raise SystemExit(code)  # at once: the other processes may be waiting for this one
+    raise SystemExit(0)
 
 
 def _run(given: list[str]) -> int:

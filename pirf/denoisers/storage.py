@@ -86,6 +86,8 @@ def load(
         if card["format"] != FORMAT:
             raise ValueError(f"the format is {card['format']!r}, not {FORMAT!r}")
         architecture, facts, history = card["architecture"], card["facts"], card["history"]
+        if not isinstance(facts, dict) or not isinstance(history, list):
+            raise TypeError("its facts and its history are none")
         supplied.check(architecture)
         weights = load_file(folder / "weights.safetensors")
         model = build(architecture, supplied)

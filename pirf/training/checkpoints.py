@@ -19,12 +19,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pirf.denoisers import Denoiser
 from pirf.errors import InputError
 
-__all__ = ["Checkpoint", "file_digest", "fingerprint", "latest", "names_of", "save"]
+__all__ = ["Checkpoint", "admit", "file_digest", "fingerprint", "latest", "names_of", "save"]
 
 _log = logging.getLogger(__name__)
 _KEPT = "kept."
+_PLAIN = (int, float, bool, str, type(None))
 _PREFIX, _TENSORS, _STATE, _MANIFEST = "step-", "tensors.safetensors", "state.json", "manifest.json"
 
 
@@ -50,13 +52,17 @@ class Checkpoint:
             for index, (parameter, mean) in enumerate(zip(parameters, average, strict=True)):
                 parameter.copy_(self.tensors[f"weight.{index}"])
                 mean.copy_(self.tensors[f"average.{index}"])
-        saved: dict[int, dict[str, Tensor]] = {}
+        saved: dict[int, dict[str, Any]] = {}
         for name, tensor in self.tensors.items():
             kind, index_text, *key = name.split(".")
             if kind == "optimizer":
                 saved.setdefault(int(index_text), {})[key[0]] = tensor
+        for index_text, entries in self.state["plain"].items():
+            saved.setdefault(int(index_text), {}).update(entries)
         if saved:
-            optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})
+            groups = optimizer.state_dict()["param_groups"]
+            groups = [{**now, **then} for now, then in zip(groups, self.state["groups"], strict=True)]
+            optimizer.load_state_dict({"state": saved, "param_groups": groups})
         return int(self.state["step"]), float(self.state["seconds"]), list(self.state["history"])
 
     def _admit(self, parameters: Sequence[nn.Parameter], average: Sequence[Tensor]) -> None:
@@ -96,8 +102,19 @@ def save(
         return place
     tensors = {f"weight.{i}": p.detach() for i, p in enumerate(parameters)}
     tensors |= {f"average.{i}": a for i, a in enumerate(average)}
-    for index, entries in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in entries.items()}
+    progress = optimizer.state_dict()
+    plain: dict[str, dict[str, Any]] = {}
+    for index, entries in progress["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in entries.items() if isinstance(value, Tensor)}
+        plain[str(index)] = {key: value for key, value in entries.items() if not isinstance(value, Tensor)}
+    groups = [{key: value for key, value in group.items() if isinstance(value, _PLAIN)} for group in progress["param_groups"]]
+    if strange := [f"{key}, a {type(v).__name__}" for of in plain.values() for key, v in of.items() if not isinstance(v, _PLAIN)]:
+        raise InputError(
+            "an optimizer whose state is tensors and numbers is needed",
+            got=strange[0],
+            why="a checkpoint holds nothing else",
+            hint="torch.optim.Adam, pirf.Muon, or no out=",
+        )
     tensors |= {_KEPT + name: tensor.detach() for name, tensor in (kept or {}).items()}
     out.mkdir(parents=True, exist_ok=True)
     for left_over in out.glob(".partial-*"):  # of a process that was killed
@@ -105,7 +122,7 @@ def save(
     try:
         partial.mkdir()
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / _TENSORS)
-        state = {"identity": identity, "step": step, "seconds": seconds, "history": history}
+        state = {"identity": identity, "step": step, "seconds": seconds, "plain": plain, "groups": groups, "history": history}
         (partial / _STATE).write_text(json.dumps(state))
         (partial / _MANIFEST).write_text(json.dumps({name: file_digest(partial / name) for name in (_TENSORS, _STATE)}))
         for path in (*partial.iterdir(), partial):
@@ -127,6 +144,21 @@ def _keep_two(out: Path, place: Path) -> None:
         old.rename(out / f".partial-{old.name}")
     for left_over in out.glob(".partial-*"):
         shutil.rmtree(left_over, ignore_errors=True)
+
+
+def admit(out: Path) -> None:
+    """Refuse a folder that no checkpoint could be written to, before anything is computed."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (trial := out / f".partial-{os.getpid()}").mkdir(exist_ok=True)
+        trial.rmdir()
+    except OSError as error:
+        raise InputError(
+            "a folder that can be written to is needed for checkpoints",
+            got=str(out),
+            why=error.strerror or str(error),
+            hint="another out=",
+        ) from error
 
 
 def latest(out: Path, identity: str) -> Checkpoint | None:
@@ -157,6 +189,8 @@ def _damage(folder: Path) -> str:
         state = json.loads((folder / _STATE).read_text())
         if folder.name != f"{_PREFIX}{state['step']:09d}" or not isinstance(state["identity"], str):
             return f"it is that of update {state['step']}"
+        if not isinstance(state["plain"], dict) or not isinstance(state["groups"], list):
+            return "the state of its optimizer is none"
         numbers = [state["seconds"], *(record["step"] for record in state["history"])]
         if not (isinstance(state["history"], list) and all(isinstance(n, int | float) and 0 <= n < math.inf for n in numbers)):
             return "its seconds or its history are no numbers"
@@ -169,6 +203,10 @@ def _damage(folder: Path) -> str:
 def fingerprint(module: nn.Module) -> str:
     """A hash of what a module is and holds: where a run started from is part of its identity."""
     digest = hashlib.sha256(repr(module).encode())
+    for part in module.modules():
+        if isinstance(part, Denoiser):  # the same weights in other units are another model
+            told = (part.shape, part.scaling, *(getattr(part, name, None) for name in ("sigma_data", "config")))
+            digest.update(repr(told).encode())
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

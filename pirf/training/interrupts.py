@@ -35,12 +35,16 @@ class Request:
 
 @contextmanager
 def listening() -> Iterator[Request]:
-    """The first signal is a request, the second acts at once; elsewhere than in the main thread nothing is heard."""
+    """The first signal is a request, the second acts at once; elsewhere than in the main thread nothing is heard.
+
+    A signal that is ignored (SIGINT of a background job, say), or handled by something else than Python, stays so.
+    """
     request = Request()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in found.items() if handler not in (None, signal.SIG_IGN)}
 
     def hear(number: int, frame: FrameType | None) -> None:
         request.made = True
@@ -56,4 +60,4 @@ def listening() -> Iterator[Request]:
 
 def _restore(before: Mapping[signal.Signals, Any]) -> None:
     for number, handler in before.items():
-        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        signal.signal(number, handler)

@@ -128,6 +128,8 @@ def descend(
             why="nothing would be trained",
             hint="more seconds, or a smaller pool",
         )
+    if out is not None and rank() == 0:
+        checkpoints.admit(out)
     method = optimizer(parameters, lr)
     average = [p.detach().clone() for p in parameters]
     history, step, elapsed = History(), 0, already

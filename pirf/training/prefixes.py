@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pirf.errors import InputError
+from pirf.memory import by_pieces
 from pirf.noise import Noise
 from pirf.parallel import rank, share, summed, world
 from pirf.samplers import Chain, State
@@ -69,19 +70,23 @@ class Prefixes:
         level = torch.tensor(chain.levels[stop], dtype=chain.denoiser.like.dtype, device=chain.denoiser.like.device)
         stores: list[Tensor] = []
         remembered = 0
-        for row in tqdm(mine[::batch], desc="prefix states", leave=False, disable=not progress or rank() > 0):
-            keyed = chain.keyed(noise[range(first + row, first + min(row + batch, mine.stop))])
+
+        def reached(rows: range) -> tuple[State, tuple[Tensor, ...]]:
+            keyed = chain.keyed(noise[range(first + rows.start, first + rows.stop)])
             _, state = keyed.depart(stop)
             known = keyed.denoiser.for_step(chain.levels[stop]).remember(state.x, level, keyed.condition)
-            if sum(k[0].nbytes for k in known) * count > features:
-                known = ()
-            parts = (state.x, *state.memory, *known)
-            if not stores:
-                remembered = len(known)
-                stores = [_room(part, count, folder, i) if part.ndim else part for i, part in enumerate(parts)]
-            for store, part in zip(stores, parts, strict=True):
-                if part.ndim:
-                    store[row : row + len(part)] = part
+            return state, known if sum(k[0].nbytes for k in known) * count <= features else ()
+
+        with tqdm(total=len(mine), desc="prefix states", leave=False, disable=not progress or rank() > 0) as bar:
+            for rows, (state, known) in by_pieces(mine, batch, reached):
+                parts = (state.x, *state.memory, *known)
+                if not stores:
+                    remembered = len(known)
+                    stores = [_room(part, count, folder, i) if part.ndim else part for i, part in enumerate(parts)]
+                for store, part in zip(stores, parts, strict=True):
+                    if part.ndim:
+                        store[rows.start : rows.stop] = part
+                bar.update(len(rows))
         if shared:
             for store in stores:
                 if store.ndim:

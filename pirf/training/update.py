@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pirf.errors import InputError, NumericalError
+from pirf.memory import out_of_memory, release
 from pirf.parallel import share, summed, world
 
-__all__ = ["LossOf", "Record", "Update", "out_of_memory"]
+__all__ = ["LossOf", "Record", "Update"]
 
 _log = logging.getLogger(__name__)
 
@@ -147,8 +148,7 @@ class Update:
         """Half as many rows at a time."""
         self.undo()
         self.clear()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release()
         if self.micro == 1:
             raise InputError(
                 f"{self.label}: memory for one sample is needed",
@@ -177,8 +177,3 @@ class Update:
                 raise NumericalError(
                     f"{self.label}: the gradient of {name} is not finite at update {step}; weights untouched. Try clip=1.0."
                 )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation has failed, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

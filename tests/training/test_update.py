@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import time
 from functools import partial
 
 import attrs
@@ -14,12 +15,13 @@ from toys import Quadratic, Tiny, normal, tiny_unet
 
 import pirf
 from pirf.errors import InputError, NumericalError
+from pirf.memory import by_pieces, out_of_memory
 from pirf.scaling import Scaling
 from pirf.schedules import EDM
 from pirf.training import Budget, Constant, pbfm, pg_diffusion, pidm, pretrain
 from pirf.training.history import History
 from pirf.training.loop import Interrupted, descend
-from pirf.training.update import Update, out_of_memory
+from pirf.training.update import Update
 
 SAMPLER = pirf.Heun(steps=4, schedule=EDM(0.5, 10.0))
 DRAWN = pirf.Ancestral(steps=4, schedule=EDM(0.5, 10.0))
@@ -145,6 +147,29 @@ def test_only_memory_is_out_of_memory():
         Update([nn.Parameter(normal(2))], broken, 4)(0)
 
 
+def test_prefix_states_and_samples_are_made_in_smaller_pieces(caplog):
+    class Small(Tiny):
+        def forward(self, x, sigma, condition=None):
+            if len(x) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(x, sigma, condition)
+
+    run = tune(pirf.LastSteps(1), batch=2)
+    split = [pirf.Handover.split(kind(), SAMPLER.before_last(2)) for kind in (Small, Tiny)]
+    with caplog.at_level(logging.WARNING):
+        same(*(run(network) for network in split))
+        assert_close(*(pirf.sample(kind(), SAMPLER, 7) for kind in (Small, Tiny)))
+    assert [r.getMessage() for r in caplog.records] == [f"out of memory: {n} rows at a time from now on" for n in (6, 3, 3)]
+
+
+def test_pieces_cover_their_rows_and_other_errors_pass():
+    assert [piece for piece, _ in by_pieces(range(3, 10), 4, len)] == [range(3, 7), range(7, 10)]
+    with pytest.raises(ZeroDivisionError):
+        list(by_pieces(range(3), 2, lambda rows: 1 / 0))
+    with pytest.raises(MemoryError):
+        list(by_pieces(range(3), 2, lambda rows: (_ for _ in ()).throw(MemoryError())))
+
+
 @pytest.mark.parametrize("micro", [0, -1])
 def test_a_micro_batch_has_rows(micro):
     with pytest.raises(InputError, match="a micro-batch of at least one row is needed"):
@@ -216,8 +241,9 @@ def test_a_signal_ends_the_update_and_keeps_it(tmp_path, number):
 
 def test_a_second_signal_ends_it_at_once():
     def loss(step, *_):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)  # signals that are not yet heard are one
         raise AssertionError("never reached")
 
     with pytest.raises(KeyboardInterrupt) as stop:
