@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import platform
+import shutil
+import sys
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
@@ -81,6 +83,9 @@ class Result:
         return "; ".join(filter(None, (self.note, "" if self.tuning is None else str(self.tuning))))
 
 
+_WIDE = 168
+"""Characters of a table that is not printed on a screen."""
+
 COLUMNS: Mapping[str, str] = {
     "method": "",
     "evals": "network evaluations per sample; +v: vector-Jacobian products",
@@ -123,15 +128,27 @@ class Comparison:
         return [_cells(row) for row in self.rows]
 
     def __str__(self) -> str:
-        table = RichTable(
-            title=f"{self.problem!r}, {self.sampler!r}, {self.samples} samples, seed {self.seed}", title_justify="left"
-        )
-        for name in COLUMNS:
-            table.add_column(name, justify="left" if name in ("method", "alarms") else "right", no_wrap=name != "alarms")
-        for cells in self.cells():
-            table.add_row(*cells)
-        out = StringIO()
-        Console(file=out, width=168).print(table)
+        return self.text(shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE)
+
+    def text(self, width: int) -> str:
+        """The table in lines of so many characters: columns that do not fit beside the others stand below them."""
+        methods, *others = zip(COLUMNS, *self.cells(), strict=True)
+        parts: list[list[tuple[str, ...]]] = [[]]
+        for column in others:
+            if parts[-1] and 1 + sum(map(_width, (methods, *parts[-1], column))) > width:
+                parts.append([])
+            parts[-1].append(column)
+        console = Console(file=(out := StringIO()), width=width)
+        head = f"{self.problem!r}, {self.sampler!r}, {self.samples} samples, seed {self.seed}"
+        console.print(head, markup=False, highlight=False)
+        for part in parts:
+            names, *rows = zip(methods, *part, strict=True)
+            table = RichTable()
+            for name in names:
+                table.add_column(name, justify="left" if name in ("method", "alarms") else "right", no_wrap=name != "alarms")
+            for cells in rows:
+                table.add_row(*cells)
+            console.print(table)
         return out.getvalue()
 
     def save(self, path: str | Path) -> Path:
@@ -247,6 +264,12 @@ def compare(
             )
         )
     return Comparison(problem, sampler, samples, seed, tuple(rows))
+
+
+def _width(column: tuple[str, ...]) -> int:
+    """Characters with a border; alarms may stand below each other."""
+    texts = (word for cell in column for word in cell.split()) if column[0] == "alarms" else column
+    return 3 + max(map(len, texts))
 
 
 def _cells(row: Result) -> list[str]:

@@ -8,6 +8,8 @@ stopped.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -18,7 +20,7 @@ from pirf.errors import InputError, instance, whole
 from pirf.parallel import meet, rank, world
 from pirf.problems import Problem
 
-__all__ = ["generate"]
+__all__ = ["generate", "reserve"]
 
 _FIELDS, _FACTS, _DONE = "fields.npy", "facts.json", "done.npy"
 
@@ -55,9 +57,11 @@ def generate(
     chunks = [range(first, min(first + chunk, count)) for first in range(0, count, chunk)]
     if rank() == 0 and not (out / _FACTS).exists():
         out.mkdir(parents=True, exist_ok=True)
-        np.lib.format.open_memmap(out / _FIELDS, "w+", np.dtype(dtype), (count, *problem.shape)).flush()
+        reserve(out / _FIELDS, (count, *problem.shape), dtype)
         np.save(out / _DONE, np.zeros(len(chunks), bool))
-        (out / _FACTS).write_text(json.dumps(facts, indent=1))  # last: what has it is complete enough to resume
+        partial = out / f".partial-{_FACTS}"
+        partial.write_text(json.dumps(facts, indent=1))
+        partial.replace(out / _FACTS)  # last, and at once: what has it is complete enough to resume
     meet()  # the others wait until the file is there
     if (found := json.loads((out / _FACTS).read_text())) != facts:
         different = ", ".join(f"{k}={found.get(k)!r}" for k in facts if found.get(k) != facts[k])
@@ -83,6 +87,24 @@ def generate(
             bar.update(len(chunks[i]))
     meet()
     return out
+
+
+def reserve(path: Path, shape: Sequence[int], dtype: Literal["float32", "float64"]) -> None:
+    """An ``.npy`` file of zeros with blocks of its own: writing through a map to a disk that is full ends the process."""
+    np.lib.format.open_memmap(path, "w+", np.dtype(dtype), tuple(shape)).flush()
+    try:
+        if hasattr(os, "posix_fallocate"):  # not everywhere
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        size = path.stat().st_size
+        path.unlink()
+        raise InputError(
+            f"room for {size} bytes is needed",
+            got=error.strerror or str(error),
+            why=f"they are to stand in {path}",
+            hint="another folder, or fewer samples",
+        ) from error
 
 
 def _write(problem: Problem, indices: range, number: int, seed: int, path: Path) -> int:

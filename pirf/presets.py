@@ -123,7 +123,7 @@ def stages(problem: Problem) -> tuple[dict[str, Any], ...]:
             "a recipe for this problem and size is needed",
             got=f"{problem!r}",
             why=f"recipes exist for {', '.join(f'{p} at n={k}' for p, k in _STAGES)}",
-            hint="pirf.pretrain with settings of your own",
+            hint="pretrain with settings of your own, such as steps=20_000 (--steps 20000)",
         )
     return tuple({**_COMMON, **stage} for stage in _STAGES[key])
 

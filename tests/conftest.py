@@ -1,5 +1,7 @@
 """Run-time shape checks for the whole package, one thread, derandomised properties, small shared fixtures."""
 
+import signal
+
 import pytest
 import torch
 from hypothesis import settings
@@ -7,6 +9,8 @@ from jaxtyping import install_import_hook
 
 install_import_hook("pirf", "checking.checked")  # before anything imports the package: nothing above does
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a background job's is: tests send it to themselves
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("pirf", deadline=None, derandomize=True, max_examples=50, database=None)
 settings.load_profile("pirf")
 

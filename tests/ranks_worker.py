@@ -1,6 +1,6 @@
 """What every rank of a test runs, under ``torchrun``: training, sampling and data in float64, their results kept by rank 0.
 
-``ranks_worker.py <out> [part ...]`` with parts ``all``, ``resume``; KILL=rank:update ends one rank there.
+``ranks_worker.py <out> [part ...]`` with parts ``all``, ``resume``, ``short``; KILL=rank:update ends one rank there.
 """
 
 import json
@@ -55,6 +55,19 @@ class Deadly(pirf.Reward):
         return Quadratic(0.4)(x)
 
 
+class Cramped(Tiny):
+    """Memory for ``room`` rows in a graph, on the ranks from ``first`` on."""
+
+    def __init__(self, room=1, first=0):
+        super().__init__()
+        self.room, self.first = room, first
+
+    def forward(self, x, sigma, condition=None):
+        if torch.is_grad_enabled() and len(x) > self.room and parallel.rank() >= self.first:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(x, sigma, condition)
+
+
 def flat(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
@@ -79,6 +92,7 @@ CASES = {
     "pbfm, micro-batches": trained(pbfm, denoiser=Tiny(), reward=Gap(), source=FIELDS, sampler=SAMPLER, micro=1),
     "LastSteps": tuned(pirf.LastSteps(2)),
     "uneven, micro-batches": tuned(pirf.LastSteps(2), batch=7, micro=2),
+    "uneven, little memory": tuned(pirf.LastSteps(2), batch=7, model=Cramped),
     "replay": tuned(pirf.LastSteps(1), replay=2),
     "Handover": tuned(pirf.LastSteps(2), model=handed),
     "distilled": tuned(pirf.Full(segments=2), regularizer=pirf.Distillation(0.5), batch=6),
@@ -121,7 +135,13 @@ def resumed():
     return {"resumed": flat(model)}, {"resumed": [record["loss"] for record in model.history]}
 
 
+def short():
+    return trained(pbfm, denoiser=Cramped(2, first=1), reward=Gap(), source=FIELDS, sampler=SAMPLER)()
+
+
 with pirf.ranks() as rank:
+    if "short" in sys.argv[2:]:
+        short()
     arrays, figures = resumed() if "resume" in sys.argv[2:] else everything()
     agree = all(torch.equal(*parallel.gathered(a[None])[[0, -1]]) for a in arrays.values())
     if rank == 0:

@@ -82,6 +82,19 @@ def test_json_and_text_carry_every_row(table, tmp_path):
         assert name in str(table)
 
 
+def test_the_text_fits_the_screen_and_loses_nothing(table, monkeypatch):
+    wide, narrow = str(table), table.text(80)
+    assert max(map(len, wide.splitlines())) > 80
+    lines = narrow.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("shrunk" in line for line in lines) == sum("method" in line for line in lines) > 1
+    words = {word for cells in table.cells() for cell in cells for word in cell.split()}
+    assert words <= set(narrow.split())
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert str(table) == narrow
+
+
 def test_the_report_is_one_file_without_outside_requests(table, tmp_path):
     page = table.report(tmp_path / "report.html", title="<b>&", calls="x < y").read_text()
     assert "http" not in page

@@ -1,6 +1,8 @@
 """Bulk data are the problem's own samples, whoever drew them and however often the run was interrupted."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -56,6 +58,19 @@ def test_a_killed_run_goes_on_and_writes_only_what_is_missing(tmp_path, monkeypa
     assert np.array_equal(np.load(tmp_path / "fields.npy"), PROBLEM.sample(16).numpy())
     generate(PROBLEM, 16, tmp_path, **settings)
     assert written == [0, 1, 2, 3]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(InputError, match="room for 8320 bytes is needed: got No space left on device"):
+        generate(PROBLEM, 8, tmp_path, workers=1, dtype="float64", progress=False)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    generate(PROBLEM, 8, tmp_path, workers=1, dtype="float64", progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["done.npy", "facts.json", "fields.npy"]
 
 
 def test_another_call_does_not_write_into_the_same_folder(tmp_path):

@@ -88,7 +88,9 @@ MALFORMED = {
     "an array for fields": lambda: pirf.Fields(FIELDS.numpy()),
     "numbers for a scaling": lambda: pirf.Fields(FIELDS, (0.0, 1.0)),
     "nothing to load": lambda: pirf.load(None),
+    "nothing to tune": lambda: tune(PROBLEM.oracle()),
     "a model to load": lambda: pirf.load(BASE),
+    "a maker of problems to load for": lambda: pirf.load("poisson-32", pirf.problems.poisson),
     "a name to save": lambda: pirf.save("poisson-32", "model"),
     # a class or a text for an instance
     "DPS of a class": lambda: pirf.DPS(pirf.UNet, REWARD),

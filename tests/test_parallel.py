@@ -71,6 +71,14 @@ def test_a_process_without_work_is_refused(results):
     assert "at least one sample for every process is needed: got 1 samples for 2 processes" in results[2][1]["refused"][0]
 
 
+def test_a_rank_without_memory_says_so_where_ranks_exchange_values(tmp_path):
+    """The others wait for its part of a message: it ends, instead of sending another."""
+    done = launch(2, tmp_path, "short")
+    assert done.returncode != 0
+    assert "PBFM: memory for 4 rows is needed: got out of memory at update 0 with 4 rows at a time" in done.stderr
+    assert "SIGABRT" not in done.stderr
+
+
 def test_a_rank_that_dies_ends_the_job_and_any_number_of_ranks_go_on(tmp_path):
     """Killed on four ranks, then on one, finished on two: what one process has learned without a break."""
     alone, broken = tmp_path / "alone", tmp_path / "broken"

@@ -10,10 +10,14 @@ base = pirf.load("poisson-32")
 class Flow(nn.Module):
     """Stands for your network: the velocity z − x0 at time t of x_t = (1 − t) x0 + t z."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.denoiser = pirf.load("poisson-32")
+
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """What a perfectly trained one would say, where ``base`` is the truth."""
+        """What a perfectly trained one would say, where the denoiser is the truth."""
         column = t.reshape(-1, 1, 1, 1)
-        clean = base(x_t / (1 - column), t / (1 - t))
+        clean = self.denoiser(x_t / (1 - column), t / (1 - t))
         return (x_t - clean) / column
 
 

@@ -12,6 +12,7 @@ import typer
 from pirf.cli.choices import AsJson, Device, Model, Sampling, Seed, model_of, say, shows_progress
 from pirf.cli.spelling import read
 from pirf.errors import InputError
+from pirf.generation import reserve
 from pirf.inference import sample as draw
 from pirf.parallel import rank
 from pirf.samplers import Sampler
@@ -53,7 +54,9 @@ def sample(
         )
     partial = npy(out).with_suffix(f".partial-{rank()}")
     try:
-        file = np.lib.format.open_memmap(partial, "w+", np.dtype("float32"), (count, *network.shape)) if rank() == 0 else None
+        if rank() == 0:
+            reserve(partial, (count, *network.shape), "float32")
+        file = np.lib.format.open_memmap(partial, "r+") if rank() == 0 else None
         for first in range(0, count, _TOGETHER):
             here = min(_TOGETHER, count - first)
             fields = draw(network, chosen, here, seed, start + first, batch=batch, progress=shows_progress())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from typing import NoReturn, cast
+from typing import Annotated, NoReturn, cast
 
 import typer
 
+import pirf
 from pirf.cli import certify, checkup, comparing, demonstration, drawing, models, reconstructing, truth
+from pirf.cli.choices import say
 from pirf.cli.jobs import planned, run
 from pirf.cli.pretraining import pretrain
 from pirf.cli.tuning import finetune
@@ -33,7 +35,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(asked: bool) -> bool:
+    if asked:
+        say(f"pirf {pirf.__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def _whole(
+    _: Annotated[bool, typer.Option("--version", help="print it", callback=_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
 plans = typer.Typer(help="Estimate time and memory of a run before it begins.")
 app.command()(demonstration.demo)
 app.command()(certify.verify)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -20,6 +21,8 @@ from pirf.training.plan import plan
 __all__ = ["Job", "planned", "run", "train"]
 
 P = ParamSpec("P")
+
+_CHECKPOINTS = "checkpoints"
 
 
 @final
@@ -59,7 +62,14 @@ def planned(verb: Callable[P, Job]) -> Callable[P, None]:
     @wraps(verb)
     def command(*arguments: P.args, **options: P.kwargs) -> None:
         job = verb(*arguments, **options)
-        estimate = plan(job.method, *job.arguments, **job.options)
+        kept = {} if job.out is None else {"out": job.out / _CHECKPOINTS}
+        log = logging.getLogger("pirf")
+        level = log.level
+        log.setLevel(logging.WARNING)  # trials would say over and over what a run says once
+        try:
+            estimate = plan(job.method, *job.arguments, **job.options, **kept)
+        finally:
+            log.setLevel(level)
         say(str(estimate), estimate.as_dict(), job.as_json)
 
     return command
@@ -74,7 +84,8 @@ def train(job: Job) -> None:
             why="checkpoints and the model have to stand somewhere",
             hint="--out runs/mine",
         )
-    kept = {"out": job.out / "checkpoints", "progress": shows_progress()}
+    _own(job.out, "step-*" if job.whole is None else "stage-*")
+    kept = {"out": job.out / _CHECKPOINTS, "progress": shows_progress()}
     model = job.whole(**kept) if job.whole is not None else job.method(*job.arguments, **job.options, **kept)
     if job.facts:  # of what the model began with, only the fields that it makes are still true
         model.card = {**{key: model.card[key] for key in ("fields",) if key in model.card}, **job.facts}
@@ -87,3 +98,14 @@ def train(job: Job) -> None:
         {"out": str(job.out), "updates": updates, "seconds": seconds, job.measure: [first, last], "card": model.card},
         job.as_json,
     )
+
+
+def _own(out: Path, checkpoints: str) -> None:
+    """Refuse to write over a model that was not made by such a call: what goes on has its checkpoints there."""
+    if (out / "card.json").exists() and not any((out / _CHECKPOINTS).glob(checkpoints)):
+        raise InputError(
+            "a folder without another model is needed",
+            got=f"--out {out}",
+            why="it holds a model that this call did not begin, and would lose it",
+            hint=f"--out {out}-2, or removing that folder",
+        )

@@ -17,7 +17,9 @@ def named_in(place: str) -> tuple[Any, dict[str, Any]]:
     """What ``file.py:name`` names, and all else in the file, which is run."""
     path, _, name = place.rpartition(":")
     if not Path(path).is_file():
-        raise InputError("file.py:name is needed", got=place, why="there is no such file", hint="my_module.py:Screened")
+        raise InputError(
+            "file.py:name is needed", got=place, why="there is no such file", hint="its path from here, ./rewards.py:Mine"
+        )
     try:
         module = runpy.run_path(path)
     except Exception as error:

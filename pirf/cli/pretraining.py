@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -58,7 +59,9 @@ def pretrain(
     """Train a base model: by the recipe of the shipped one, or as the options say.
 
     For example:
+
     pirf pretrain poisson --out runs/base --seconds 600
+
     pirf pretrain --data fields.npy --steps 5000 --out runs/mine
     """
     given: dict[str, Any] = {"steps": steps, "seconds": seconds, "batch": batch, "micro": micro, "lr": lr, "clip": clip}
@@ -89,7 +92,9 @@ def pretrain(
         )
     said = {key: value if isinstance(value, int | float) else repr(value) for key, value in own.items()}
     facts = {"source": repr(source), "begun": model or "fresh weights", "pretrain": said, "base": start.card}
-    facts |= {} if problem is None else {"problem": repr(problem)}
+    if problem is not None:
+        known = {key: value for key, value in problem.facts.items() if key != "units"}  # which are fitted to the data
+        facts |= {"problem": repr(problem)} | ({"fields": known} if data else {})
     return Job(train, (source, start), own, out, facts, "loss", as_json)
 
 
@@ -112,4 +117,13 @@ def _source(paths: list[Path], channels: list[str] | None, problem: Problem | No
             why="channels and points are those of the problem",
             hint="--n of the data, or --data without a problem",
         )
+    for path in paths if problem is not None else ():
+        made = json.loads(told.read_text()).get("problem") if (told := path / "facts.json").is_file() else repr(problem)
+        if made != repr(problem):
+            raise InputError(
+                f"data of {problem!r} are needed",
+                got=f"{path} of {made}",
+                why="its facts.json says so, and the model's card would name another equation",
+                hint="the problem of the data, or --data without a problem",
+            )
     return source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +16,10 @@ from pirf.cli.jobs import Job
 from pirf.cli.objectives import reward_of
 from pirf.cli.spelling import read
 from pirf.denoisers import Denoiser, Handover
+from pirf.denoisers.cards import fields_of
 from pirf.errors import InputError
 from pirf.noise import Noise
+from pirf.parallel import rank
 from pirf.problems import Problem
 from pirf.regularizers import Regularizer
 from pirf.samplers import Chain, Sampler
@@ -27,6 +30,7 @@ __all__ = ["OPTIMIZERS", "PRECISIONS", "finetune"]
 
 OPTIMIZERS: Mapping[str, Any] = {"Adam": optim.Adam, "AdamW": optim.AdamW, "SGD": optim.SGD, "Muon": Muon}
 PRECISIONS: Mapping[str, dtype] = {"bfloat16": bfloat16, "float16": float16, "float32": float32}
+_log = logging.getLogger(__name__)
 _MEMORY, _SPLIT = "Time and memory", "Handover"
 
 
@@ -94,6 +98,7 @@ def finetune(
     """Fine-tune a model on the residual of a problem (PIRF), or on any reward.
 
     For example:
+
     pirf finetune poisson --model poisson-32 --gradient 'LastSteps(2)' --steps 500 --out runs/poisson
     """
     base = model_of(model, device)
@@ -115,7 +120,17 @@ def finetune(
     start = _split(base, problem, chosen, strategy, reads_given, floor, tail_stages) if handover else base
     said = {key: value if isinstance(value, int | float | None) else repr(value) for key, value in options.items()}
     facts = {"problem": repr(problem), "begun": model, "reward": repr(wanted), "finetune": said, "base": base.card}
+    _told_apart(base, problem, model)
     return Job(tune, (start, wanted), options, out, facts, "score", as_json)
+
+
+def _told_apart(base: Denoiser, problem: Problem, model: str) -> None:
+    """Another equation than that of the model's fields may be meant, or mistyped."""
+    others = sorted({str(known.get("problem", problem.name)) for known in fields_of(base)} - {problem.name})
+    if others and rank() == 0:
+        _log.warning(
+            "%s makes fields of %s: its card will go on to say so, tuned on %s", model, ", ".join(others), problem.name
+        )
 
 
 def _split(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
 import attrs
+import torch
 from torch import nn
 
 from pirf.denoisers import coloured
@@ -29,7 +30,7 @@ from pirf.errors import InputError
 from pirf.scaling import Scaling
 from pirf.tensors import Condition, Field, Score
 
-__all__ = ["Supplied", "Unfit", "build", "describe"]
+__all__ = ["Supplied", "Unfit", "build", "describe", "size"]
 
 _HANDOVER = ("below", "channels", "reads", "floor", "stages", "levels")
 _PATHS: dict[str, type[Path]] = {
@@ -91,6 +92,13 @@ def _parts(architecture: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for name in ("base", "tuned", "inner"):
         if name in architecture:
             yield from _parts(architecture[name])
+
+
+def size(architecture: Mapping[str, Any]) -> int:
+    """How many weights the largest U-Net of a card has; none of them is allocated."""
+    networks = [part for part in _parts(architecture) if part["kind"] == "UNet"]
+    with torch.device("meta"):
+        return max((sum(p.numel() for p in build(part, Supplied()).parameters()) for part in networks), default=0)
 
 
 def describe(model: Denoiser) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pirf.denoisers.architecture import Supplied, Unfit, build, describe
+from pirf.denoisers.architecture import Supplied, Unfit, build, describe, size
 from pirf.denoisers.base import Denoiser, Staged
 from pirf.denoisers.cards import Described, fields_of, fit
 from pirf.denoisers.classifier_free import ClassifierFree
@@ -77,7 +77,9 @@ def load(
     ``reward`` are the code that no card holds: a copy of the network is filled with the saved weights.
     """
     instance("a name or a folder", name, (str, Path), hint='load("poisson-32")')
-    folder = Path(name) if (Path(name) / "card.json").exists() else _MODELS / str(name)
+    if problem is not None:
+        instance("a problem", problem, Described, hint='load("poisson-32", pirf.problems.poisson(32))')
+    folder = _MODELS / str(name) if str(name) in shipped() and not (Path(name) / "card.json").exists() else Path(name)
     if network is not None:
         instance("a network", network, nn.Module, hint="load(folder, network=Network())")
     supplied = Supplied(network, call, reward)
@@ -90,6 +92,9 @@ def load(
             raise TypeError("its facts and its history are none")
         supplied.check(architecture)
         weights = load_file(folder / "weights.safetensors")
+        held = sum(weight.numel() for weight in weights.values())
+        if (asked := size(architecture)) > held:  # known before it is built: the card may be a stranger's
+            raise ValueError(f"the card describes networks of {asked} weights, and {held} are there")
         model = build(architecture, supplied)
         model.card, model.history = facts, history
         _fill(model, weights, network)
@@ -97,6 +102,8 @@ def load(
         raise
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
+        if isinstance(error, OSError) and not folder.is_dir():
+            reason = "that is a file" if folder.exists() else "there is no such folder, and no model of this name comes along"
         raise InputError(
             "a model folder with card.json and weights.safetensors is needed",
             got=f"{str(name)!r}",

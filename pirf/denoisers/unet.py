@@ -206,9 +206,16 @@ class UNet(Preconditioned):
         drop: float = 0.1,
     ) -> None:
         super().__init__(shape, scaling, sigma_data)
+        if len(self.shape) != 3:
+            raise InputError(
+                "a shape (channels, height, width) is needed",
+                got=self.shape,
+                why="the network convolves fields on a plane",
+                hint="fields[:, None] for one channel",
+            )
         multipliers = _as_deep_as_possible(self.shape[1:]) if multipliers is None else tuple(multipliers)
         factor = 2 ** (len(multipliers) - 1)
-        if len(self.shape) != 3 or any(n % factor for n in self.shape[1:]):
+        if any(n % factor for n in self.shape[1:]):
             raise InputError(
                 f"a shape (channels, height, width) divisible by {factor} is needed",
                 got=self.shape,

@@ -57,11 +57,11 @@ class Checkpoint:
             kind, index_text, *key = name.split(".")
             if kind == "optimizer":
                 saved.setdefault(int(index_text), {})[key[0]] = tensor
-        for index_text, entries in self.state["plain"].items():
+        for index_text, entries in self.state.get("plain", {}).items():
             saved.setdefault(int(index_text), {}).update(entries)
         if saved:
             groups = optimizer.state_dict()["param_groups"]
-            groups = [{**now, **then} for now, then in zip(groups, self.state["groups"], strict=True)]
+            groups = [{**now, **then} for now, then in zip(groups, self.state.get("groups", [{}] * len(groups)), strict=True)]
             optimizer.load_state_dict({"state": saved, "param_groups": groups})
         return int(self.state["step"]), float(self.state["seconds"]), list(self.state["history"])
 
@@ -108,10 +108,11 @@ def save(
         tensors |= {f"optimizer.{index}.{key}": value for key, value in entries.items() if isinstance(value, Tensor)}
         plain[str(index)] = {key: value for key, value in entries.items() if not isinstance(value, Tensor)}
     groups = [{key: value for key, value in group.items() if isinstance(value, _PLAIN)} for group in progress["param_groups"]]
-    if strange := [f"{key}, a {type(v).__name__}" for of in plain.values() for key, v in of.items() if not isinstance(v, _PLAIN)]:
+    beside = [(key, value) for entries in plain.values() for key, value in entries.items()]
+    if strange := [key for key, value in beside if not isinstance(value, _PLAIN)]:
         raise InputError(
             "an optimizer whose state is tensors and numbers is needed",
-            got=strange[0],
+            got=f"{strange[0]}, which is neither",
             why="a checkpoint holds nothing else",
             hint="torch.optim.Adam, pirf.Muon, or no out=",
         )
@@ -171,12 +172,19 @@ def latest(out: Path, identity: str) -> Checkpoint | None:
         if state["identity"] != identity:
             raise InputError(
                 f"{out} holds a checkpoint of another run",
-                got=f"{identity[:160]}… against {state['identity'][:160]}…",
+                got=" against ".join(_apart(identity, state["identity"])),
                 why="resuming it with other settings would mix two experiments",
                 hint="another out=, or the settings of the first call",
             )
         return Checkpoint(load_file(folder / _TENSORS), state)
     return None
+
+
+def _apart(one: str, other: str, most: int = 160) -> list[str]:
+    """Both from the setting on in which they first differ."""
+    same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+    begin = one.rfind(", ", 0, same) + 1
+    return [f"{'…' if begin else ''}{text[begin : begin + most]}…" for text in (one, other)]
 
 
 def _damage(folder: Path) -> str:
@@ -189,8 +197,6 @@ def _damage(folder: Path) -> str:
         state = json.loads((folder / _STATE).read_text())
         if folder.name != f"{_PREFIX}{state['step']:09d}" or not isinstance(state["identity"], str):
             return f"it is that of update {state['step']}"
-        if not isinstance(state["plain"], dict) or not isinstance(state["groups"], list):
-            return "the state of its optimizer is none"
         numbers = [state["seconds"], *(record["step"] for record in state["history"])]
         if not (isinstance(state["history"], list) and all(isinstance(n, int | float) and 0 <= n < math.inf for n in numbers)):
             return "its seconds or its history are no numbers"

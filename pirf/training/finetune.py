@@ -21,12 +21,12 @@ from pirf.denoisers import Bound, Denoiser, Handover
 from pirf.errors import InputError, instance, whole
 from pirf.guidance import Guidance
 from pirf.noise import Noise
-from pirf.parallel import share
+from pirf.parallel import rank, share
 from pirf.problems import fits
 from pirf.regularizers import Regularizer
 from pirf.rewards import Reward
 from pirf.samplers import Chain, Sampler
-from pirf.training.checkpoints import fingerprint, names_of
+from pirf.training.checkpoints import admit, fingerprint, names_of
 from pirf.training.conditions import Telling, Tells
 from pirf.training.loop import Budget, MakeOptimizer, Record, descend
 from pirf.training.prefixes import Prefixes
@@ -106,8 +106,17 @@ def finetune(
             hint="batch=8, pool=1024, replay=1",
         )
     gradient.admit(reward)
+    if out is not None and rank() == 0:
+        admit(Path(out))
     tuned = copy.deepcopy(denoiser).eval()
     trained = gradient.trainable(tuned)
+    if not trained:
+        raise InputError(
+            "a denoiser with weights is needed",
+            got=type(denoiser).__name__,
+            why="nothing of it can be trained",
+            hint="a network among its modules: what it only refers to is not its own",
+        )
     ours = {id(p) for p in trained}
     for parameter in tuned.parameters():
         parameter.requires_grad_(id(parameter) in ours)

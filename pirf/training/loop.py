@@ -187,12 +187,12 @@ def descend(
             why=f"update {step} is lost otherwise; the checkpoint before it is whole",
             hint="room in that folder, and the same call again",
         ) from error
-    if asked and budget.progress(step, elapsed) < 1.0:
+    if asked and (out is not None or budget.progress(step, elapsed) < 1.0):  # what follows the last update is not asked for
         raise Interrupted(step, out)
     return average, history.records
 
 
-_BAR = "{desc} |{bar:24}| {percentage:3.0f}% {elapsed} elapsed, {remaining} left, {postfix}"
+_BAR = "{desc} |{bar:24}| {percentage:3.0f}% {elapsed} elapsed, {remaining} left{postfix}"
 
 
 def _admit(lr: float, optimizer: MakeOptimizer, rate: Rate, half_life: float, clip: float | None) -> None:

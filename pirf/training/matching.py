@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import final
 
@@ -23,6 +23,7 @@ from pirf.denoisers.cards import Described
 from pirf.denoisers.dropout import keyed_dropout
 from pirf.errors import InputError, NumericalError, instance, numbers, whole
 from pirf.noise import Noise
+from pirf.parallel import gathered, world
 from pirf.scaling import Colour
 from pirf.tensors import Condition, Field
 from pirf.training.checkpoints import fingerprint, names_of
@@ -170,7 +171,7 @@ class Matching:
                 why="nothing of it can be trained",
                 hint="UNet(problem.shape, problem.scaling)",
             )
-        start = fingerprint(denoiser) if out is not None else ""
+        start, beside = fingerprint(denoiser) if out is not None else "", _Beside(model)
         average, history = descend(
             parameters,
             lambda step, rows, at_once: loss(model, self.draw(model, source, step, rows), at_once),
@@ -186,14 +187,44 @@ class Matching:
             clip=self.clip,
             out=None if out is None else Path(out),
             identity=repr((what, source, start, self)),
+            kept=lambda: beside,
             label=label,
             progress=progress,
         )
         with torch.no_grad():
             for parameter, mean in zip(parameters, average, strict=True):
                 parameter.copy_(mean)
+        beside.agree()
         model.history = history
         if isinstance(source, Described) and source.facts:
             model.card = {**model.card, "fields": dict(source.facts)}
         lay_out(model, torch.channels_last)
         return model.eval()
+
+
+@final
+@attrs.frozen(eq=False)
+class _Beside:
+    """What layers of other libraries learn beside their weights: running means of batches, counts."""
+
+    model: Denoiser
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, each in memory of its own."""
+        return {name: buffer.detach().clone() for name, buffer in self.model.named_buffers()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """In place."""
+        with torch.no_grad():
+            for name, buffer in self.model.named_buffers():
+                if name in tensors:
+                    buffer.copy_(tensors[name])
+
+    def copied(self) -> _Beside:
+        """A frozen look at a model that goes on."""
+        return _Beside(copy.deepcopy(self.model))
+
+    def agree(self) -> None:
+        """All ranks take those of rank 0, which has written the checkpoints."""
+        if world() > 1:
+            self.restore({name: gathered(buffer[None])[0] for name, buffer in self.model.named_buffers()})

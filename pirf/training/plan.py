@@ -307,7 +307,9 @@ def _growing(call: Call, sizes: Sequence[int]) -> tuple[Trial, ...]:
         start = time.perf_counter()
         try:
             found.append(call.tried(rows, patience=_PATIENCE / 4))
-        except (InputError, NumericalError):
+        except (InputError, NumericalError) as error:
+            if world() > 1 and isinstance(error, NumericalError):
+                raise  # the others would wait for this process in their trial
             continue  # too few rows for this method; or the call is wrong, which is said below
         now = time.perf_counter()
         late = now - began + 2 * (now - start) > _PATIENCE

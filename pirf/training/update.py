@@ -73,7 +73,8 @@ class Update:
         self.parameters, self.label, self.undo, self.separable = list(parameters), label, undo, separable
         self.names = list(names) or [f"tensor {i}" for i in range(len(self.parameters))]
         self.batch, self.rows = batch, share(batch)
-        self.micro = min(micro or len(self.rows), max(len(self.rows), 1))
+        longest = -(-batch // world())  # of all shares: the ranks halve the same number
+        self.micro = min(micro or longest, longest)
         self._rehearsed = 0
         self._loss = _Loss(self.parameters, loss)
         self._parallel = DistributedDataParallel(self._loss, find_unused_parameters=True) if world() > 1 else None
@@ -137,6 +138,9 @@ class Update:
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
+            if not self.separable:  # the others may be in the middle of a message, and wait for this one's part of it
+                fewer = "a smaller network" if self.micro == 1 else f"micro={self.micro // 2}"
+                raise self._short(step, f"{fewer}, or more processes") from None
             short = True
         self.undo()
         self.clear()
@@ -150,15 +154,20 @@ class Update:
         self.clear()
         release()
         if self.micro == 1:
-            raise InputError(
-                f"{self.label}: memory for one sample is needed",
-                got=f"out of memory at update {step} with one row at a time",
-                why="nothing smaller can be evaluated",
-                hint="recompute=True, fewer graded steps, layer truncation, or a smaller network",
-            )
+            raise self._short(step, "recompute=True, fewer graded steps, layer truncation, or a smaller network")
         self.micro = self.micro // 2
         _log.warning(
             "out of memory at update %d: %d rows at a time from now on, the same gradient of %d", step, self.micro, self.batch
+        )
+
+    def _short(self, step: int, hint: str) -> InputError:
+        """What to say where halving does not help."""
+        rows = "one row" if self.micro == 1 else f"{self.micro} rows"
+        return InputError(
+            f"{self.label}: memory for {'one sample' if self.micro == 1 else rows} is needed",
+            got=f"out of memory at update {step} with {rows} at a time",
+            why="nothing smaller can be evaluated" if self.micro == 1 else "processes that exchange values cannot begin again",
+            hint=hint,
         )
 
     def clear(self) -> None:

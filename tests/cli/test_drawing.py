@@ -1,6 +1,7 @@
 """``pirf sample``, ``reconstruct``, ``compare``, ``data`` and ``convert`` write and print what the Python API gives."""
 
 import json
+import logging
 
 import numpy as np
 import torch
@@ -63,9 +64,14 @@ def test_a_comparison_is_that_of_the_api(call, tiny, problem, tmp_path):
     assert done.out.splitlines()[-1] == "report: report.html"
 
 
-def test_a_model_may_be_tuned_on_another_equation_and_still_says_what_it_makes(call, tiny, problem):
-    done = call("finetune", "helmholtz", "--model", tiny, "--out", "tuned", "--steps", 1, "--batch", 2, *WORDS)
+def test_a_model_may_be_tuned_on_another_equation_and_still_says_what_it_makes(call, tiny, problem, caplog):
+    words = ("--model", tiny, "--steps", 1, "--batch", 2, *WORDS)
+    with caplog.at_level(logging.WARNING):
+        assert call("finetune", "poisson", "--out", "same", *words).code == 0
+        assert not caplog.messages
+        done = call("finetune", "helmholtz", "--out", "tuned", *words)
     assert done.code == 0, done.err
+    assert caplog.messages == [f"{tiny} makes fields of poisson: its card will go on to say so, tuned on helmholtz"]
     assert pirf.load("tuned").card["fields"] == json.loads(json.dumps(problem.facts))
     assert call("compare", "poisson", "--model", "tuned", "--samples", 2, *WORDS).code == 0
     refused = call("compare", "helmholtz", "--model", "tuned", "--samples", 2, *WORDS)

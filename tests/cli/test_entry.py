@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import pirf
 from pirf.cli import entry
 
 VERBS = ["demo", "verify", "data", "pretrain", "finetune", "sample", "reconstruct", "compare", "convert", "plan", "doctor"]
@@ -20,7 +21,17 @@ def test_every_verb_is_listed_and_explains_itself(call):
 
 
 def test_saying_nothing_is_asking_for_help(call):
-    assert call().out == call("--help").out
+    assert call().out == call("--help").out == call("-h").out
+
+
+def test_the_version_is_that_of_the_package(call):
+    done = call("--version")
+    assert (done.code, done.out) == (0, f"pirf {pirf.__version__}\n")
+
+
+def test_examples_stand_on_lines_of_their_own(call):
+    lines = [line.strip() for line in call("pretrain", "--help").out.splitlines()]
+    assert "pirf pretrain poisson --out runs/base --seconds 600" in lines
 
 
 def test_the_module_and_the_script_are_the_same_program():

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -173,6 +174,42 @@ def test_pretraining_without_settings_follows_the_recipe(call, monkeypatch, prob
     assert done.code == 0, done.err
     assert made == {"problem": pirf.problems.poisson(32), "out": "base/checkpoints", "seconds": 7.0}
     assert pirf.load("base").card == {"stages": "told"}
+
+
+def test_a_model_that_another_call_made_is_not_written_over(call, tiny, tmp_path):
+    shutil.copytree(tiny, tmp_path / "theirs")
+    weights = (tmp_path / "theirs" / "weights.safetensors").read_bytes()
+    words = ("finetune", "poisson", "--model", tiny, *COMMON)
+    by_recipe = ("pretrain", "poisson", "--seconds", 7)
+    assert call(*words, "--out", "mine").code == 0
+    for refused in (call(*words, "--out", "theirs"), call(*by_recipe, "--out", "theirs"), call(*by_recipe, "--out", "mine")):
+        assert refused.code == 2
+        assert "a folder without another model is needed" in refused.err
+    assert (tmp_path / "theirs" / "weights.safetensors").read_bytes() == weights
+    assert sorted(path.name for path in (tmp_path / "theirs").iterdir()) == ["card.json", "weights.safetensors"]
+    assert call(*words, "--out", "mine").code == 0
+
+
+def test_data_of_a_problem_are_learned_as_that_problem(call, problem, tmp_path):
+    assert call("data", "poisson", "--n", 8, "--count", 4, "--out", "truth", "--workers", 1).code == 0
+    words = ("--n", 8, "--data", "truth", "--steps", 1, "--batch", 2)
+    assert call("pretrain", "poisson", *words, "--out", "learned").code == 0
+    named = {key: value for key, value in json.loads(json.dumps(problem.facts)).items() if key != "units"}
+    assert pirf.load("learned", problem).card["fields"] == named
+    refused = call("pretrain", "darcy", *words, "--out", "wrong")
+    assert refused.code == 2
+    assert "data of pirf.problems.darcy(n=8) are needed: got truth of pirf.problems.poisson(n=8)" in refused.err
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_a_plan_says_what_the_disk_is_for_and_leaves_it_alone(call, caplog, tiny, tmp_path):
+    words = ("--model", tiny, *COMMON, "--handover", "--pool", 4)
+    done = call("plan", "finetune", "poisson", *words, "--out", "runs/new", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["disk"] > 0
+    assert not (tmp_path / "runs").exists()
+    assert not caplog.messages  # what trials say is not what the run will say
+    assert json.loads(call("plan", "finetune", "poisson", *words, "--json").out)["disk"] == 0
 
 
 def test_a_plan_is_that_of_the_call(call, monkeypatch, tiny):

@@ -1,6 +1,7 @@
 """What is saved is what is loaded, and nothing else is."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -67,7 +68,9 @@ def test_long_histories_are_thinned_to_their_end(network, tmp_path):
     assert kept[-1] == {"step": 999}
 
 
-@pytest.mark.parametrize("damage", ["missing", "no weights", "truncated", "not json", "other format", "other shape"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "no weights", "truncated", "not json", "other format", "no facts", "no history", "other shape"]
+)
 def test_damaged_folders_are_refused_in_one_line(network, tmp_path, damage):
     folder = pirf.save(network, tmp_path / "model")
     weights, card = folder / "weights.safetensors", folder / "card.json"
@@ -81,6 +84,8 @@ def test_damaged_folders_are_refused_in_one_line(network, tmp_path, damage):
         card.write_text("{")
     elif damage == "other format":
         card.write_text(json.dumps({**json.loads(card.read_text()), "format": "else"}))
+    elif damage in ("no facts", "no history"):
+        card.write_text(json.dumps({**json.loads(card.read_text()), damage.removeprefix("no "): 3}))
     else:
         content = json.loads(card.read_text())
         content["architecture"]["config"]["channels"] = 16
@@ -93,3 +98,22 @@ def test_damaged_folders_are_refused_in_one_line(network, tmp_path, damage):
 def test_models_that_no_card_describes_are_refused(tmp_path):
     with pytest.raises(pirf.InputError, match="GaussianDenoiser"):
         pirf.save(pirf.GaussianDenoiser((1, 4, 4)), tmp_path)
+
+
+def test_what_is_no_model_folder_is_named_as_it_was_asked_for(tmp_path):
+    (file := tmp_path / "fields.npy").touch()
+    for name, why in (("runs/none", "no such folder, and no model of this name"), (file, "that is a file")):
+        with pytest.raises(pirf.InputError, match=why) as refusal:
+            pirf.load(name)
+        assert "Errno" not in str(refusal.value)
+
+
+def test_a_card_cannot_ask_for_more_than_its_weights_fill(network, tmp_path):
+    pirf.save(network, tmp_path)
+    card = json.loads((tmp_path / "card.json").read_text())
+    card["architecture"]["config"]["channels"] = 8192  # tens of gigabytes
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    began = time.perf_counter()
+    with pytest.raises(pirf.InputError, match=r"the card describes networks of \d+ weights, and \d+ are there"):
+        pirf.load(tmp_path)
+    assert time.perf_counter() - began < 5

@@ -97,10 +97,16 @@ def test_samples_do_not_couple():
     assert_close(network(changed, sigma)[1:], network(x, sigma)[1:].detach())
 
 
-@pytest.mark.parametrize("shape", [(2, 9, 8), (2, 8), (2, 8, 8, 8)])
-def test_indivisible_grids_are_refused(shape):
-    with pytest.raises(InputError, match=r"divisible by 4 is needed: got \(2, "):
-        UNet(shape, multipliers=(1, 2, 2))
+def test_indivisible_grids_are_refused():
+    with pytest.raises(InputError, match=r"divisible by 4 is needed: got \(2, 9, 8\)"):
+        UNet((2, 9, 8), multipliers=(1, 2, 2))
+
+
+@pytest.mark.parametrize("shape", [(2, 8), (2, 8, 8, 8)])
+@pytest.mark.parametrize("multipliers", [None, (1, 2, 2)])
+def test_what_is_no_field_on_a_plane_is_refused(shape, multipliers):
+    with pytest.raises(InputError, match=r"\(channels, height, width\) is needed: got \(2, 8"):
+        UNet(shape, multipliers=multipliers)
 
 
 @pytest.mark.parametrize(

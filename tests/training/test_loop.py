@@ -129,6 +129,12 @@ def test_an_empty_budget_is_refused(bad):
         Budget(**bad)
 
 
+def test_a_folder_that_cannot_be_is_refused_before_the_first_update(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="a folder that can be written to is needed for checkpoints"):
+        run(vector(), lambda *_: pytest.fail("an update was made"), out=tmp_path / "file")
+
+
 @pytest.mark.parametrize("lr", [0.0, -1.0, float("nan")])
 def test_a_learning_rate_that_learns_nothing_is_refused(lr):
     with pytest.raises(InputError, match="a positive learning rate is needed: got"):

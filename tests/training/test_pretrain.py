@@ -5,9 +5,12 @@ import attrs
 import pytest
 import torch
 from tolerances import assert_close
-from toys import Affine, Linear, Tiny, normal, tiny_unet
+from torch import nn
+from toys import Affine, Linear, Tiny, normal, scramble, tiny_unet
 
 from pirf.data import Fields
+from pirf.denoisers import LinearPath, Prediction
+from pirf.denoisers.prediction import Clean
 from pirf.errors import InputError
 from pirf.noise import Noise
 from pirf.problems import poisson
@@ -119,6 +122,38 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, network):
     resumed = call(network(), out=tmp_path)
     assert equal(resumed, whole)
     assert len(resumed.history) == 5
+
+
+class Averaging(nn.Module):
+    """A network of somebody else that keeps running means of its batches, killed at its evaluation number so and so."""
+
+    def __init__(self, deadly=None):
+        super().__init__()
+        with torch.random.fork_rng(devices=()):
+            self.left, self.norm, self.right = nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 3, padding=1)
+        scramble(self.double(), 0.3)
+        self.calls, self.deadly = 0, deadly
+
+    def forward(self, x, time):
+        self.calls += 1
+        if self.calls == self.deadly:
+            raise KeyboardInterrupt
+        return self.right(torch.tanh(self.norm(self.left(x))))
+
+
+def test_running_means_of_batches_are_resumed_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "descend", partial(module.descend, save_every=0.0))
+
+    def network(**options):
+        return Prediction(Averaging(**options), (2, 8, 8), LinearPath(), Clean(), Scaling.identity(2))
+
+    whole = call(network())
+    with pytest.raises(KeyboardInterrupt):
+        call(network(deadly=4), out=tmp_path)
+    resumed, again = call(network(), out=tmp_path), call(network(), out=tmp_path)
+    for model in (resumed, again):
+        assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), whole.state_dict().values(), strict=True))
+    assert int(whole.network.norm.num_batches_tracked) == 5
 
 
 def test_dropout_acts_while_training_only():

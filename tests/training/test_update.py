@@ -239,6 +239,21 @@ def test_a_signal_ends_the_update_and_keeps_it(tmp_path, number):
     assert [record["step"] for record in history] == list(range(1, 10))
 
 
+def test_a_signal_that_is_ignored_stays_ignored():
+    """As a shell starts what is to go on in the background."""
+
+    def loss(step, *_):
+        os.kill(os.getpid(), signal.SIGINT)
+        return (parameters[0] ** 2).sum(), {}
+
+    parameters, before = [nn.Parameter(normal(3))], signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        descend(parameters, loss, budget=Budget(steps=3), lr=0.1, rate=Constant(), half_life=0.1, progress=False)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_second_signal_ends_it_at_once():
     def loss(step, *_):
         for _ in range(2):
@@ -249,6 +264,19 @@ def test_a_second_signal_ends_it_at_once():
     with pytest.raises(KeyboardInterrupt) as stop:
         descend([nn.Parameter(normal(3))], loss, budget=Budget(steps=2), lr=0.1, rate=Constant(), half_life=0.1, progress=False)
     assert not isinstance(stop.value, Interrupted)
+
+
+def test_a_signal_in_the_last_update_ends_what_would_follow(tmp_path):
+    parameters = [nn.Parameter(normal(3))]
+
+    def loss(step, *_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return (parameters[0] ** 2).sum(), {}
+
+    settings = {"lr": 0.1, "rate": Constant(), "half_life": 0.1, "progress": False}
+    with pytest.raises(Interrupted, match="stopped after update 1"):
+        descend(parameters, loss, out=tmp_path, budget=Budget(steps=1), **settings)
+    assert descend(parameters, loss, out=tmp_path, budget=Budget(steps=1), **settings)[1][-1]["step"] == 1
 
 
 def test_an_interruption_without_a_folder_says_that_nothing_is_kept():
