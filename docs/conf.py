@@ -47,9 +47,8 @@ autodoc_type_aliases = {name: f"pirf.tensors.{name}" for name in pirf.tensors.__
 autodoc_type_aliases["Denoise"] = "pirf.samplers.base.Denoise"
 # Names of other libraries (their pages are not looked up), three of which arrive without their module.
 OTHERS = "abc|attrs?|collections|contextlib|jaxtyping|matplotlib|nn|np|numpy|pathlib|torch|typer|types|typing"
-nitpick_ignore_regex = [
-    (r"py:.*", rf"({OTHERS})\..*|Array|Figure|Tensor|pirf\.denoisers\.(low_rank\.D|base\.S)|pirf\.training\.tune\.V|P")
-]
+VARIABLES = r"pirf\.denoisers\.(low_rank\.D|base\.S)|pirf\.training\.tune\.V|pirf\.memory\.T|P"
+nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})\..*|Array|Figure|Tensor|{VARIABLES}")]
 
 
 def check_every_module_is_named() -> None:
