@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from contextlib import contextmanager
@@ -182,6 +183,7 @@ def main():
     from tqdm.auto import tqdm
 
     tqdm.monitor_interval = 0  # its thread
+    tqdm.set_lock(threading.RLock())  # its own is one for all forks: one that is killed while it holds it stops the others
     runs.save_always()
     for warm in ("bowl", "pretrain"):  # what torch imports at the first update is there for all forks
         runs.RUNS[warm](None)
