@@ -69,7 +69,7 @@ def gathered(values: Tensor, dim: int = 0) -> Tensor:
     if world() == 1:
         return values
     mine = values.detach().movedim(dim, 0).contiguous()
-    lengths = [int(n) for n in summed(torch.tensor([len(mine) if r == rank() else 0 for r in range(world())]))]
+    lengths = summed(torch.tensor([len(mine) if r == rank() else 0 for r in range(world())])).tolist()
     longest = max(lengths)
     padded = torch.cat([mine, mine.new_zeros(longest - len(mine), *mine.shape[1:])])
     parts = [torch.empty_like(padded) for _ in lengths]

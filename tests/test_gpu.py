@@ -5,8 +5,11 @@ import copy
 import pytest
 import torch
 from tolerances import assert_close
+from torch.utils.checkpoint import checkpoint
+from toys import normal, tiny_unet
 
 import pirf
+from pirf.denoisers.dropout import again, keyed_dropout
 from pirf.noise import Noise
 from pirf.samplers import Chain
 from pirf.testing import ConstantNetwork
@@ -45,3 +48,20 @@ def test_a_handover_is_tuned_and_compared_on_the_device():
     assert next(tuned.parameters()).is_cuda
     table = pirf.compare(PROBLEM, {"base": base, "tuned": tuned}, sampler=sampler, samples=8, progress=False)
     assert table["tuned"].adherence.rho < table["base"].adherence.rho
+
+
+def test_masks_hold_on_a_gpu_where_the_backward_pass_has_a_thread_of_its_own():
+    model, x = tiny_unet(dropout=0.3).train().cuda(), normal(6, 2, 8, 8).cuda()
+    noise, sigma = Noise(3).fold("pretrain", 7)[range(6)], torch.tensor(0.4, dtype=x.dtype, device=x.device)
+
+    def run(evaluate):
+        with keyed_dropout(noise):
+            value = evaluate()
+        return [value.detach(), *torch.autograd.grad(value.square().sum(), list(model.parameters()))]
+
+    plain = run(lambda: model(x, sigma))
+    made_again = run(lambda: checkpoint(model, x, sigma, use_reentrant=False, context_fn=again))
+    for found, expected in zip(made_again, plain, strict=True):
+        assert_close(found, expected, unit=1.0)
+    with torch.no_grad(), keyed_dropout(noise[range(2, 6)]):
+        assert_close(model(x[2:], sigma), plain[0][2:])

@@ -64,9 +64,6 @@ class Kept(Protocol):
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Write them back, in place."""
 
-    def copied(self) -> Kept:
-        """As it is now, whatever the next update does: an update that runs out of memory begins again from there."""
-
 
 class GradientStrategy(ABC):
     """Frozen: which steps, layers and estimator carry gradient."""

@@ -6,7 +6,6 @@ the noise level, not the step, and counts in standard deviations of the scores t
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import final
 
@@ -81,10 +80,6 @@ class Critic(nn.Module):
                 _, index, key = name.split(".")
                 moments.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
-
-    def copied(self) -> Critic:
-        """Weights and the optimizer's state, in a network of their own."""
-        return copy.deepcopy(self)
 
     def descend(self, loss: Tensor) -> None:
         """One step of Adam, refused where the loss is not finite."""

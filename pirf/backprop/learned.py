@@ -55,8 +55,8 @@ class Learned:
             self.value.restore(tensors)
 
     def copied(self) -> Learned:
-        """The value network as it is now; what an update never changes is shared."""
-        value = self.value.copied() if isinstance(self.value, Kept) else self.value
+        """As it is now: an update that runs out of memory begins again from there.  What no update changes is shared."""
+        value = copy.deepcopy(self.value) if isinstance(self.value, Kept) else self.value
         batch = None if self.batch is None else attrs.evolve(self.batch, old=dict(self.batch.old))
         return Learned(self.base, value, batch)
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from pirf.backprop import GradientStrategy, LastSteps
-from pirf.backprop.base import Kept, first_trained
+from pirf.backprop.base import first_trained
+from pirf.backprop.learned import Learned
 from pirf.denoisers import Bound, Denoiser, Handover
 from pirf.errors import InputError, instance, whole
 from pirf.guidance import Guidance
@@ -107,7 +108,7 @@ def finetune(
         )
     gradient.admit(reward)
     if out is not None and rank() == 0:
-        admit(Path(out))
+        admit(Path(out))  # before prefix states are computed
     tuned = copy.deepcopy(denoiser).eval()
     trained = gradient.trainable(tuned)
     if not trained:
@@ -188,7 +189,7 @@ def finetune(
                 mine = Noise(seed).fold("update", rollout)[order[share(batch).start : share(batch).stop]]
                 recent = Prefixes.compute(chain, graded, mine, at_once, features=0, progress=False)
             current = attrs.evolve(current, prefixes=recent)
-        before_update = learned.copied() if isinstance(learned, Kept) else learned
+        before_update = learned.copied() if isinstance(learned, Learned) else learned
         current = current.keyed(noise)
         outcome = gradient.at(step).loss(current, reward, noise, learned)
         learned = outcome.state

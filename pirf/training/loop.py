@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from pirf.backprop.base import Kept
 from pirf.errors import InputError, NumericalError, instance, numbers, whole
-from pirf.parallel import rank, summed, world
+from pirf.parallel import gathered, rank, summed, world
 from pirf.training import checkpoints
 from pirf.training.history import History
 from pirf.training.interrupts import Interrupted, listening
@@ -230,7 +230,7 @@ def _follow(average: Sequence[Tensor], parameters: Sequence[nn.Parameter], decay
 def _same_start(step: int, out: Path | None) -> None:
     """All ranks go on from the same checkpoint."""
     if world() > 1:
-        steps = summed(torch.tensor([step if r == rank() else 0 for r in range(world())])).tolist()
+        steps = gathered(torch.tensor([step])).tolist()
         if len(set(steps)) > 1:
             raise InputError(
                 "one folder for all processes is needed",

@@ -220,10 +220,6 @@ class _Beside:
                 if name in tensors:
                     buffer.copy_(tensors[name])
 
-    def copied(self) -> _Beside:
-        """A frozen look at a model that goes on."""
-        return _Beside(copy.deepcopy(self.model))
-
     def agree(self) -> None:
         """All ranks take those of rank 0, which has written the checkpoints."""
         if world() > 1:

@@ -95,24 +95,6 @@ def gradients(model, evaluate):
     return torch.autograd.grad(value.square().sum(), [x, *model.parameters()])  # outside: the seeds are gone by now
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_masks_hold_on_a_gpu_where_the_backward_pass_has_a_thread_of_its_own():
-    model, x = tiny_unet(dropout=0.3).train().cuda(), normal(6, 2, 8, 8).cuda()
-
-    def run(evaluate):
-        with keyed_dropout(NOISE):
-            value = evaluate()
-        return [value, *torch.autograd.grad(value.square().sum(), list(model.parameters()))]
-
-    plain = run(lambda: model(x, SIGMA.cuda()))
-    made_again = run(lambda: checkpoint(model, x, SIGMA.cuda(), use_reentrant=False, context_fn=again))
-    for found, expected in zip(made_again, plain, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
-    with torch.no_grad(), keyed_dropout(NOISE[range(2, 6)]):
-        torch.testing.assert_close(model(x[2:], SIGMA.cuda()), plain[0][2:], rtol=1e-10, atol=1e-10)
-
-
 @pytest.mark.parametrize("segments", [1, 2])
 def test_what_is_made_again_in_the_backward_pass_drops_the_same(segments):
     model = tiny_unet(dropout=0.3).train()
