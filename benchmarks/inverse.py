@@ -122,22 +122,8 @@ def prior(name: str, kind: str) -> pirf.Denoiser:
         return base
     folder = MODELS / f"{name}-{N}"
     if not (folder / "card.json").exists():
-        problem, sampler = problem_of(name), pirf.Heun(steps=20)
-        solved = problem.solved if problem.given else None
-        split = pirf.Handover.split(base, below=sampler.before_last(1), channels=solved, floor=2.0 if solved else 0.0)
-        tuned = pirf.finetune(
-            split,
-            problem.balanced_reward(pirf.sample(base, sampler, 64, seed=UNTUNED)),
-            sampler=sampler,
-            gradient=pirf.LastSteps(1),
-            optimizer=pirf.Muon,
-            seconds=TUNING_SECONDS,
-            batch=8,
-            lr=1e-2,
-            pool=256,
-            out=folder / "checkpoints",
-            progress=False,
-        )
+        recipe = pirf.presets.handed_over(problem_of(name), base, pool=256)
+        tuned = pirf.finetune(**recipe, seconds=TUNING_SECONDS, out=folder / "checkpoints", progress=False)
         pirf.save(tuned, folder)
     return pirf.load(folder)
 

@@ -74,11 +74,6 @@ class Case:
         """Without gradient into what is given."""
         return pirf.Given(self.problem.reward, self.problem.given, self.problem.given_frames)
 
-    @property
-    def balanced(self) -> pirf.Reward:
-        """Residual and solution norm, by the rule measured on the base's samples."""
-        return self.problem.balanced_reward(pirf.sample(self.base, sampler(20), 64, seed=UNTUNED))
-
 
 def sampler(steps: int) -> pirf.Sampler:
     return pirf.Heun(steps=steps)
@@ -132,10 +127,9 @@ def preset(make: Callable[..., Mapping[str, Any]], knob: str) -> Train:
 
 def handover(case: Case, lr: float, options: Options) -> pirf.Denoiser:
     """A copy for the last step, whose level all N share; it writes the solved channels only, where there are given ones."""
-    solved = case.problem.solved if case.problem.given else None
-    split = pirf.Handover.split(case.base, sampler(80).before_last(1), channels=solved, floor=2.0 if solved else 0.0)
-    more: Options = {"optimizer": pirf.Muon, "batch": 8, "pool": case.budget.pool}
-    return pirf.finetune(split, case.balanced, sampler=sampler(20), gradient=pirf.LastSteps(1), lr=lr, **more, **options)
+    below = sampler(80).before_last(1)
+    recipe = pirf.presets.handed_over(case.problem, case.base, below=below, pool=case.budget.pool)
+    return pirf.finetune(**{**recipe, "lr": lr}, **options)
 
 
 def adjoint_matching(case: Case, lr: float, options: Options) -> pirf.Denoiser:

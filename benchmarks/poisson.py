@@ -36,8 +36,6 @@ def tune_guidance(problem: pirf.Problem, base: pirf.Denoiser, sampler: pirf.Samp
 def main() -> None:
     problem = pirf.problems.poisson(n=32)
     base = pirf.load("poisson-32")
-    untuned = pirf.sample(base, SAMPLER, 64, seed=3_000_000)
-    reward = problem.balanced_reward(untuned)
     shared: dict[str, pirf.GradientStrategy] = {
         "PIRF, LastSteps(1)": pirf.LastSteps(1),
         "PIRF, LastSteps(2)": pirf.LastSteps(2),
@@ -54,20 +52,9 @@ def main() -> None:
         rows[name] = pirf.Entry(tuned, tuning_seconds=seconds, note=f"{note}, {updates} updates")
         print(f"{name}: {updates} updates", flush=True)
 
-    for name, reads in (("PIRF, Handover", None), ("PIRF, Handover, reads a", problem.given)):
-        split = pirf.Handover.split(base, below=SAMPLER.before_last(1), channels=problem.solved, reads=reads, floor=2.0)
-        tuned = pirf.finetune(
-            split,
-            reward,
-            sampler=SAMPLER,
-            gradient=pirf.LastSteps(1),
-            optimizer=pirf.Muon,
-            seconds=SECONDS,
-            batch=8,
-            lr=1e-2,
-            pool=512,
-            out=OUT / name,
-        )
+    for name, reads in (("PIRF, Handover", False), ("PIRF, Handover, reads a", True)):
+        settings = pirf.presets.handed_over(problem, base, reads=reads)
+        tuned = pirf.finetune(**settings, seconds=SECONDS, out=OUT / name)
         recipe = f"LastSteps(1), reads {'a' if reads else 'all'}, floor 2, decades of residual and solution"
         add(name, tuned, f"{recipe}, Muon, batch 8, lr 1e-2, {SECONDS:g} s")
     for name, strategy in shared.items():

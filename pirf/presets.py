@@ -10,10 +10,11 @@ import torch
 
 from pirf.backprop import LastSteps, LayerTruncated
 from pirf.data import Fields
-from pirf.denoisers import Denoiser, UNet
+from pirf.denoisers import Denoiser, Handover, UNet
 from pirf.denoisers.storage import load
 from pirf.errors import InputError
 from pirf.experiments import compare, hardware
+from pirf.inference import sample
 from pirf.noise import Noise
 from pirf.problems import Problem
 from pirf.regularizers import Distillation, WeightAnchor
@@ -21,7 +22,16 @@ from pirf.rewards import Given
 from pirf.samplers import Heun, Sampler
 from pirf.training import Constant, Muon, Rate, pretrain
 
-__all__ = ["as_described", "as_released", "base_model", "distance_from_exact", "distilled", "stages", "write_card"]
+__all__ = [
+    "as_described",
+    "as_released",
+    "base_model",
+    "distance_from_exact",
+    "distilled",
+    "handed_over",
+    "stages",
+    "write_card",
+]
 
 # A wide distribution of training levels: with EDM's (−1.2, 1.2) the last levels of the sampler (down to σ = 0.002, four
 # standard deviations out) are hardly ever seen, and they decide the residual.
@@ -40,6 +50,7 @@ _BEGUN: Mapping[tuple[str, int], str] = {("helmholtz", 32): "poisson-32"}
 
 
 _GRADED: Mapping[int, int] = {20: 2, 80: 1}  # sampling steps → graded steps, where the published recipes say it
+_UNTUNED = 3_000_000  # the seed of the samples that balance a reward; far from those of training and of comparisons
 _RAMP = 10_000_000  # images until the published learning rate is reached
 
 
@@ -92,6 +103,29 @@ def distilled(problem: Problem, *, steps: int, strength: float = 1.0, **options:
     Two more evaluations for every graded step, one of the model and one of the base.
     """
     return {**as_described(problem, steps=steps, **options), "regularizer": Distillation(strength)}
+
+
+def handed_over(
+    problem: Problem, base: Denoiser, *, sampling: int = 20, below: float | None = None, reads: bool = False, pool: int = 512
+) -> dict[str, Any]:
+    """Keyword arguments of :func:`pirf.finetune` for PIRF with a :class:`~pirf.Handover`, the recipe of the demo; it is ours.
+
+    A copy of ``base`` takes the last of ``sampling`` steps (those that depart ``below``) and, where the problem has given
+    channels, writes the solved ones, asked as at σ = 2; with ``reads`` it sees the given ones alone.  The reward is the
+    balanced one, measured on samples of the base.
+    """
+    sampler, solved = Heun(steps=sampling), problem.solved if problem.given else None
+    seen, floor = problem.given if reads else None, 2.0 if solved else 0.0
+    return {
+        "denoiser": Handover.split(base, below or sampler.before_last(1), channels=solved, reads=seen, floor=floor),
+        "reward": problem.balanced_reward(sample(base, sampler, 64, seed=_UNTUNED)),
+        "sampler": sampler,
+        "gradient": LastSteps(1),
+        "optimizer": Muon,
+        "batch": 8,
+        "lr": 1e-2,
+        "pool": pool,
+    }
 
 
 def _pirf(sampling: int, graded: int | None, steps: int, batch: int, anchor: WeightAnchor, rate: Rate) -> dict[str, Any]:

@@ -62,3 +62,19 @@ def test_what_the_recipes_do_not_say_is_asked_for():
         presets.as_described(problem, steps=1, sampling=40)
     with pytest.raises(pirf.InputError, match="a problem with a published residual is needed: got"):
         presets.as_released(pirf.problems.heat(8), steps=1)
+
+
+def test_the_handover_writes_what_is_solved_for_and_can_be_run():
+    problem = pirf.problems.poisson(16)
+    base = pirf.UNet(problem.shape, problem.scaling, channels=8, multipliers=(1, 2))
+    recipe = presets.handed_over(problem, base, sampling=4, reads=True, pool=8)
+    split = recipe["denoiser"]
+    assert (split.channels, split.reads, split.floor) == (problem.solved, problem.given, 2.0)
+    tuned = pirf.finetune(**recipe, steps=2, progress=False)
+    plain, after = (pirf.sample(model, recipe["sampler"], 4, seed=5) for model in (base, tuned))
+    assert torch.equal(plain[:, problem.given], after[:, problem.given])
+    assert not torch.equal(plain[:, problem.solved], after[:, problem.solved])
+    whole = presets.handed_over(pirf.problems.burgers(16), pirf.UNet(pirf.problems.burgers(16).shape), sampling=4, pool=8)[
+        "denoiser"
+    ]
+    assert (whole.channels, whole.floor) == (None, 0.0)
