@@ -33,3 +33,8 @@ def digest(*tensors: Tensor) -> str:
     for tensor in tensors:
         found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
+
+
+def spoiled(fields: Tensor) -> list[int]:
+    """The channels of a batch that hold NaN or infinity."""
+    return [c for c in range(fields.shape[1]) if not bool(torch.isfinite(fields[:, c]).all())]

@@ -30,6 +30,7 @@ from pirf.errors import InputError, NumericalError
 from pirf.noise import Noise
 from pirf.rewards import Reward
 from pirf.samplers import Chain, State, StochasticSampler
+from pirf.tensors import spoiled
 
 __all__ = ["AdjointMatching"]
 
@@ -90,9 +91,9 @@ class AdjointMatching(GradientStrategy):
             )
         (gradient,) = torch.autograd.grad(scores.sum(), leaf)
         if not bool(torch.isfinite(gradient).all()):
-            bad = [c for c in range(leaf.shape[1]) if not bool(torch.isfinite(gradient[:, c]).all())]
             raise NumericalError(
-                f"the gradient of {reward!r} is not finite in channel(s) {bad}; weights untouched. Try a smaller lr."
+                f"the gradient of {reward!r} is not finite in channel(s) {spoiled(gradient)}; weights untouched. "
+                "Try a smaller lr."
             )
         adjoint = -gradient / self.temperature
         total = torch.zeros((), dtype=final.dtype, device=final.device)

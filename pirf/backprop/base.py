@@ -19,7 +19,7 @@ from pirf.errors import InputError, NumericalError
 from pirf.noise import Noise
 from pirf.rewards import Reward
 from pirf.samplers import Chain, State
-from pirf.tensors import Condition, Field, Score
+from pirf.tensors import Condition, Field, Score, spoiled
 
 __all__ = ["GradientStrategy", "Kept", "Loss", "Pathwise", "Rollout", "score"]
 
@@ -163,7 +163,7 @@ def score(reward: Reward, fields: Field, condition: Condition | None) -> Score:
     """The scores, refused before any harm when one of them is not finite."""
     scores = reward(fields, condition)
     if not bool(torch.isfinite(scores).all()):
-        bad = [c for c in range(fields.shape[1]) if not bool(torch.isfinite(fields[:, c]).all())]
+        bad = spoiled(fields)
         where = f"channel(s) {bad} of the sample are not finite" if bad else "the fields are finite, their score is not"
         raise NumericalError(f"{reward!r} gave {float(scores.detach().mean())}: {where}; weights untouched. Try a smaller lr.")
     return scores

@@ -39,7 +39,7 @@ class Conditioned(Source, Protocol):
 
 def finite(values: Tensor) -> bool:
     """Whether no entry is NaN or infinite."""
-    # A sum is finite only if all that it adds up is, at a twentieth of the cost of a look at each.  It may overflow: then look.
+    # A sum is finite only if all that it adds up is, and is cheaper than a look at each.  It may overflow: then look.
     return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 

@@ -19,7 +19,7 @@ import torch
 from pirf.denoisers.base import Denoiser, Wrapped
 from pirf.errors import NumericalError
 from pirf.scaling import Scaling
-from pirf.tensors import Condition, Field, Level, Score
+from pirf.tensors import Condition, Field, Level, Score, spoiled
 
 __all__ = ["NAME", "ResidualGradient", "downhill"]
 
@@ -36,9 +36,8 @@ def downhill(
         (gradient,) = torch.autograd.grad(-score(scaling.physical(leaf), condition).sum(), leaf)
     size = gradient.flatten(1).square().mean(1).sqrt().reshape(-1, *[1] * (x.ndim - 1))
     if not torch.compiler.is_compiling() and not bool(torch.isfinite(size).all()):
-        bad = [c for c in range(x.shape[1]) if not bool(torch.isfinite(gradient[:, c]).all())]
         raise NumericalError(
-            f"the gradient of {score!r} is not finite in channel(s) {bad}; weights untouched. Try a smaller lr."
+            f"the gradient of {score!r} is not finite in channel(s) {spoiled(gradient)}; weights untouched. Try a smaller lr."
         )
     return torch.where(size > 0, gradient / size, 0)
 

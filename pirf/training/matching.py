@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pirf.data import Conditioned, Source
+from pirf.data.base import finite
 from pirf.denoisers import Denoiser
 from pirf.denoisers.base import lay_out
 from pirf.denoisers.cards import Described
@@ -25,7 +26,7 @@ from pirf.errors import InputError, NumericalError, instance, numbers, whole
 from pirf.noise import Noise
 from pirf.parallel import gathered, world
 from pirf.scaling import Colour
-from pirf.tensors import Condition, Field
+from pirf.tensors import Condition, Field, spoiled
 from pirf.training.checkpoints import fingerprint, names_of
 from pirf.training.loop import Budget, MakeOptimizer, Record, descend
 from pirf.training.muon import Muon
@@ -88,8 +89,10 @@ class Matching:
         fields = source.sample(len(rows), seed=self.seed, start=start)
         told = source.condition(len(rows), self.seed, start) if isinstance(source, Conditioned) else {}
         clean = model.scaling.normalise(fields).to(model.like)
-        if bad := [c for c in range(clean.shape[1]) if not bool(torch.isfinite(clean[:, c]).all())]:
-            raise NumericalError(f"{source!r} gave fields that are not finite in channel(s) {bad}; weights untouched.")
+        if not finite(clean):
+            raise NumericalError(
+                f"{source!r} gave fields that are not finite in channel(s) {spoiled(clean)}; weights untouched."
+            )
         noise = Noise(self.seed).fold("pretrain", step)[rows]
         sigma = self._levels(noise.fold("level"), clean)
         seen = Noised(clean, clean, sigma, noise, {name: value.to(clean.device) for name, value in told.items()} or None)

@@ -17,7 +17,7 @@ from pirf.errors import InputError, NumericalError, instance
 from pirf.guidance import Guidance
 from pirf.rewards import ResidualReward, Reward
 from pirf.scaling import Colour
-from pirf.tensors import Condition, Field
+from pirf.tensors import Condition, Field, spoiled
 from pirf.training.matching import Noised
 
 __all__ = ["admitted", "bare", "coloured", "lowered", "rows_of"]
@@ -73,7 +73,7 @@ def rows_of(
     fields = model.scaling.physical(precise)
     rows = reward.residuals(fields, condition).flatten(1)
     if not bool(torch.isfinite(rows).all()):
-        bad = [c for c in range(fields.shape[1]) if not bool(torch.isfinite(fields[:, c]).all())]
+        bad = spoiled(fields)
         where = f"channel(s) {bad} of the estimate are not finite" if bad else "the estimate is finite, its residual is not"
         raise NumericalError(f"{reward!r} gave a residual that is not finite: {where}; weights untouched. Try a smaller lr.")
     return rows
