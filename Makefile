@@ -35,7 +35,7 @@ docs: $(READY)  ## build the documentation into docs/_build/html
 bench: $(READY)  ## the long comparison: 300 s of tuning, DPS at equal wall time (about half an hour)
 	$(BIN)/python benchmarks/poisson.py
 
-soak: $(READY)  ## break it on purpose: kills, damage, NaN, full disks, 100,000 updates (a quarter of an hour)
+soak: $(READY)  ## break it on purpose: kills, damage, NaN, full disks, 100,000 updates (some minutes)
 	PIRF_SOAK=3000 OMP_NUM_THREADS=1 $(BIN)/pytest tests/soak tests/denoisers/test_pickles.py
 
 clean:  ## remove the virtual environment and everything built

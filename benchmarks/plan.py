@@ -1,4 +1,4 @@
-"""What ``pirf.plan`` says of a run beside the run: ``python benchmarks/plan.py``, some three minutes on a quiet core.
+"""What ``pirf.plan`` says of a run beside the run: ``python benchmarks/plan.py``.
 
 Every row plans a run of 32² fields with a shipped model, makes updates of it for some seconds, at most 30, and compares seconds
 per update (and before the first one) and memory.  Seconds are those of the processor: on a machine that others use, the wall
